@@ -1,0 +1,119 @@
+"""`python -m calibration check`: may this int8 bundle ship? Float Keras against int8, on photos neither was trained on.
+
+Exit codes: 0 the gate is passed, 1 it is not, 2 usage or photos that cannot be used, 3 the bundle is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
+
+from calibration import compare, heldout, photos, report  # noqa: E402
+from calibration.heldout import HeldOut  # noqa: E402
+from calibration.photos import DataError  # noqa: E402
+from runtime.bundle import Bundle, load_bundle  # noqa: E402
+from runtime.errors import BundleError, EdgeError  # noqa: E402
+from runtime.interpreter import load_networks  # noqa: E402
+from runtime.pipeline import Pipeline  # noqa: E402
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("python -m calibration")
+    check = top.add_subparsers(dest="command", required=True).add_parser("check", help="float against int8; non-zero below the gate")
+    check.add_argument("--bundle", type=Path, default=None, help="default: the newest in dist/, else models/janken")
+    check.add_argument("--float", type=Path, default=None, metavar="FILE.keras", help="default: <bundle>-float.keras")
+    check.add_argument("--data", nargs="*", type=Path, default=None,
+                       help="data sets, or a .npz of frames (python -m export heldout); default: data/*, from `make data`")
+    check.add_argument("--report", type=Path, default=Path("build/report"), help="folder for report.json and index.html")
+    check.add_argument("--gate", type=Path, default=compare.GATE, help="thresholds (default %(default)s)")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return check(options)
+    except DataError as error:
+        print(f"check: {error}", file=sys.stderr)
+        return 2
+    except EdgeError as error:
+        print(f"check: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def check(options: argparse.Namespace) -> int:
+    """Measure, write the report, print the verdict."""
+    folder = options.bundle or newest_bundle()
+    bundle = load_bundle(folder)
+    model = load_float(options.float or folder.with_name(f"{folder.name}-float.keras"), bundle)
+    frames = held_out(bundle, options.data or photos.public_folders())
+    of_float = compare.judge(compare.float_pipeline(bundle, model), frames, "float")
+    of_int8 = compare.judge(Pipeline(bundle, load_networks(bundle, threads=2)), frames, "int8")
+    measured = compare.fidelity(frames, of_float, of_int8, bundle)
+    verdicts = compare.gate(measured, options.gate)
+    passed = all(v.passed for v in verdicts)
+    summary = {
+        "bundle": str(folder), "passed": passed,
+        "float": asdict(compare.quality(frames, of_float)), "int8": asdict(compare.quality(frames, of_int8)),
+        "int8_against_float": asdict(measured), "gate": [asdict(v) for v in verdicts],
+    }
+    options.report.mkdir(parents=True, exist_ok=True)
+    (options.report / "report.json").write_text(json.dumps(summary, indent=1) + "\n")
+    report.write(options.report / "index.html", summary, bundle, frames, of_float, of_int8)
+    print(report.text(summary))
+    print(f"{options.report / 'index.html'}\n{'PASSED' if passed else 'FAILED'}: {folder} {'may' if passed else 'must not'} ship")
+    return 0 if passed else 1
+
+
+def newest_bundle() -> Path:
+    """The bundle made last, else the one that is shipped."""
+    made = sorted(Path("dist").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    return made[-1].parent if made else Path("models/janken")
+
+
+def load_float(path: Path, bundle: Bundle):
+    """The float Keras network a bundle was converted from. Raises BundleError when it is not there or not that network."""
+    import keras
+
+    if not path.is_file():
+        raise BundleError("the float network is missing", given=path, expected="the .keras file that `make export` writes beside "
+                          "the bundle", remedy="Give it with --float, or build the bundle anew with `make export`.")
+    model = keras.models.load_model(path)
+    shapes = tuple(model.outputs[0].shape[1:]), model.outputs[1].shape[-1]
+    if shapes != (bundle.feature_shape_hwc, bundle.embedding_dim):
+        raise BundleError(f"{path} is not this bundle's float network", given=shapes,
+                          expected=(bundle.feature_shape_hwc, bundle.embedding_dim), remedy="Give the right one with --float.")
+    return model
+
+
+def held_out(bundle: Bundle, data: Sequence[Path]) -> list[HeldOut]:
+    """The frames under `data` that the bundle was not trained on: its test photos, and whole data sets it never saw."""
+    if not data:
+        raise DataError("no photos to judge on: run `make data`, or give DATA=, or `python -m export heldout` for rendered frames")
+    rendered = [path for path in data if path.suffix == ".npz"]
+    folders = [path for path in data if path.suffix != ".npz"]
+    frames = [frame for path in rendered for frame in heldout.read(path)]
+    known = bundle.manifest["data"]
+    test = set(known["test_files"])
+    listed = [p for p in (photos.scan(folders) if folders else [])
+              if p.name in test or p.name.split("/")[0] not in known["folders"]]
+    frames += heldout.from_photos(listed) if listed else []
+    strange = sorted({f.label for f in frames} - set(bundle.labels))
+    if strange:
+        raise DataError(f"class folders {', '.join(strange)} are not labels of the bundle ({', '.join(bundle.labels)})")
+    if not frames:
+        raise DataError(f"none of the photos under {', '.join(map(str, data))} was held out from training; "
+                        "give the data set the bundle was made from, or one it never saw")
+    return frames
+
+
+if __name__ == "__main__":
+    sys.exit(main())

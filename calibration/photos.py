@@ -1,0 +1,222 @@
+"""Photos on disk -> a checked list with labels, boxes, masks, and a split that keeps neighbours together.
+
+A data set is a folder of class folders (`gu/ choki/ pa/ ...`). Optional beside the photos:
+
+* `boxes.tsv` with columns `path [class] x0 y0 x1 y1 width height`: the object's box in pixels of a width x height image;
+* masks, PNG, 255 = object, at `<masks>/<class>/<photo stem>.png`, where `<masks>` is the sibling folder named
+  `<data set without _dataset>_masks`; its `hand_boxes.tsv`, when there, cuts a forearm off the mask.
+
+A class folder called `none` or `other` holds frames to be rejected; both become the label `none`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from runtime.camera.images import PHOTO_SUFFIXES, photo_decoder
+from runtime.errors import SourceError
+
+NONE = "none"
+PUBLIC = (Path("data/janken_dataset"), Path("data/hands_dataset"))  # where `make data` puts the public photo sets
+NONE_FOLDERS = {"none", "other"}
+JANKEN_ORDER = ("gu", "choki", "pa")
+LEAST_SIDE = 32  # pixels; below this a hand is a smudge and the photo only adds noise
+MOST_SIDE = 480  # pixels; larger photos are reduced once, since the network sees about 100
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
+LEAST_SESSIONS = 5  # from here on whole sessions are held out; below, the end of each class
+
+
+class DataError(Exception):
+    """The photos cannot be used as they are; the text says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo. `box_xyxy` is in source pixels, x1 and y1 exclusive; `split` is train, validation or test."""
+
+    path: Path
+    name: str  # dataset/class/file, stable across machines
+    label: str
+    session: str
+    box_xyxy: tuple[float, float, float, float] | None = None
+    mask_path: Path | None = None
+    split: str = "train"
+
+
+def public_folders() -> list[Path]:
+    """Those of the public photo sets that are there."""
+    return [folder for folder in PUBLIC if folder.is_dir()]
+
+
+def scan(folders: Sequence[Path]) -> list[Photo]:
+    """All photos under the data set folders, in a stable order. Raises DataError for empty or missing folders."""
+    photos: list[Photo] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise DataError(f"data folder {folder} does not exist; give a folder that holds one folder per class")
+        classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
+        if not classes:
+            raise DataError(f"{folder} holds no class folders; expected e.g. {folder}/gu, {folder}/choki, {folder}/pa")
+        masks = folder.parent / (folder.name.removesuffix("_dataset") + "_masks")
+        boxes = _read_boxes(folder / "boxes.tsv") or _read_boxes(masks / "hand_boxes.tsv")
+        for class_folder in classes:
+            files = sorted(f for f in class_folder.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES)
+            if not files:
+                raise DataError(f"class folder {class_folder} holds no photos; add some or remove the folder")
+            photos += [_photo(folder, file, boxes, masks) for file in files]
+    hands = labels_of(photos)[:-1]
+    if len(hands) < 2:
+        raise DataError(f"only one class found ({', '.join(hands) or 'none'}); a classifier needs at least two")
+    return photos
+
+
+def _photo(folder: Path, file: Path, boxes: dict, masks: Path) -> Photo:
+    label = NONE if file.parent.name in NONE_FOLDERS else file.parent.name
+    relative = f"{file.parent.name}/{file.name}"
+    mask = masks / file.parent.name / f"{file.stem}.png"
+    # IMG_0731 and IMG_0732 follow one another: what is left without the running number is the session.
+    session = f"{folder.resolve().name}/{re.sub(r'[0-9]+$', '', file.stem)}"
+    return Photo(file, f"{folder.resolve().name}/{relative}", label, session, boxes.get(relative),
+                 mask if mask.is_file() else None)
+
+
+def _read_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        return {row["path"]: tuple(float(row[k]) for k in ("x0", "y0", "x1", "y1"))
+                for row in csv.DictReader(file, delimiter="\t")}
+
+
+def labels_of(photos: Iterable[Photo]) -> list[str]:
+    """Class names, janken's in their own order, the rest sorted, `none` always last."""
+    names = {p.label for p in photos} - {NONE}
+    janken = [n for n in JANKEN_ORDER if n in names]
+    return janken + sorted(names - set(janken)) + [NONE]
+
+
+def split(photos: Sequence[Photo], seed: int = 0) -> list[Photo]:
+    """The same photos with `split` set, never parting consecutive ones at random.
+
+    A data set with at least five sessions is split by whole sessions, chosen so that every class keeps about 20 % for
+    test and 10 % for validation; any other by order, the last 20 % of each class for test, the 10 % before for validation.
+    """
+    by_dataset = defaultdict(list)
+    for photo in photos:
+        by_dataset[photo.name.split("/")[0]].append(photo)
+    result: list[Photo] = []
+    for members in by_dataset.values():
+        by_session = len({p.session for p in members}) >= LEAST_SESSIONS
+        result += _split_by_session(members, seed) if by_session else _split_by_order(members)
+    return result
+
+
+def _split_by_order(members: list[Photo]) -> list[Photo]:
+    by_class = defaultdict(list)
+    for photo in members:
+        by_class[photo.path.parent.name].append(photo)
+    result = []
+    for group in by_class.values():
+        n_test = max(1, round(len(group) * TEST_SHARE))
+        n_validation = max(1, round(len(group) * VALIDATION_SHARE))
+        first_test = len(group) - n_test
+        for i, photo in enumerate(group):
+            name = "test" if i >= first_test else "validation" if i >= first_test - n_validation else "train"
+            result.append(replace(photo, split=name))
+    return result
+
+
+def _split_by_session(members: list[Photo], seed: int) -> list[Photo]:
+    """The best of many random assignments of whole sessions, judged by the worst class's distance from its share."""
+    sessions = sorted({p.session for p in members})
+    classes = sorted({p.label for p in members})
+    counts = np.array([[sum(p.session == s and p.label == c for p in members) for c in classes] for s in sessions])
+    wanted = np.array([TEST_SHARE, VALIDATION_SHARE])[:, None]
+    rng = np.random.default_rng(seed)
+    best, best_cost = None, np.inf
+    for _ in range(5000):
+        part = rng.choice(3, size=len(sessions), p=[TEST_SHARE * 1.5, VALIDATION_SHARE * 1.5, 1 - 1.5 * 0.3])
+        shares = np.stack([counts[part == k].sum(0) for k in (0, 1)]) / counts.sum(0)
+        # relative, so that an empty validation set costs as much as an empty test set; many small sessions say more
+        cost = np.abs(shares / wanted - 1).sum() - 0.1 * (part < 2).sum()
+        if cost < best_cost:
+            best, best_cost = part, cost
+    names = dict(zip(sessions, np.array(["test", "validation", "train"])[best]))
+    return [replace(p, split=str(names[p.session])) for p in members]
+
+
+def load(photos: Sequence[Photo]) -> tuple[list[Photo], list[np.ndarray]]:
+    """Read every photo as uint8 RGB, at most 480 px a side. Unreadable and tiny ones are named on stderr and left out.
+
+    Boxes are scaled with their photo. Raises DataError when a class loses all of its photos.
+    """
+    decode = photo_decoder()  # the runtime's own, so that both sides see the same pixels
+    kept, frames = [], []
+    for photo in photos:
+        try:
+            frame_rgb = decode(photo.path)
+        except SourceError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        height, width = frame_rgb.shape[:2]
+        if min(height, width) < LEAST_SIDE:
+            print(f"left out: {photo.path} is {width}x{height} px; at least {LEAST_SIDE} a side are needed", file=sys.stderr)
+            continue
+        scale = min(1.0, MOST_SIDE / max(height, width))
+        if scale < 1:
+            frame_rgb = cv2.resize(frame_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            if photo.box_xyxy:
+                photo = replace(photo, box_xyxy=tuple(v * scale for v in photo.box_xyxy))
+        kept.append(photo)
+        frames.append(frame_rgb)
+    lost = {p.label for p in photos} - {p.label for p in kept}
+    if lost:
+        raise DataError(f"no readable photo is left in class {', '.join(sorted(lost))}; the lines above name the files")
+    return kept, frames
+
+
+def load_hand_mask(photo: Photo, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """(alpha, hand) uint8 masks of a photo, 255 = object, or None: `alpha` with forearm, `hand` cut at the hand's box."""
+    if photo.mask_path is None:
+        return None
+    alpha = cv2.imread(str(photo.mask_path), cv2.IMREAD_GRAYSCALE)
+    if alpha is None:
+        raise DataError(f"mask {photo.mask_path} cannot be read; expected a greyscale PNG, 255 = object")
+    alpha = cv2.resize(alpha, size_wh, interpolation=cv2.INTER_AREA)
+    return alpha, alpha & box_mask(photo.box_xyxy, size_wh)
+
+
+def box_mask(box_xyxy: tuple | None, size_wh: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W), 255 inside the box; all 255 without one."""
+    mask = np.full(size_wh[::-1], 255 if box_xyxy is None else 0, np.uint8)
+    if box_xyxy is not None:
+        x0, y0, x1, y1 = (round(v) for v in box_xyxy)
+        mask[max(0, y0):y1, max(0, x0):x1] = 255
+    return mask
+
+
+def fingerprint(photos: Iterable[Photo]) -> str:
+    """sha256 over names and contents of the photos, so that a manifest says exactly what it was made from."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(photo.name.encode())
+        digest.update(hashlib.sha256(photo.path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def describe(photos: Iterable[Photo]) -> str:
+    """One line a split: how many photos of each class."""
+    counts = Counter((p.split, p.label) for p in photos)
+    labels = labels_of(photos)
+    return "\n".join(f"  {name:<10} " + "  ".join(f"{label} {counts[name, label]}" for label in labels)
+                     for name in ("train", "validation", "test"))

@@ -1,0 +1,3 @@
+"""placeholder until the page is written"""
+def text(summary): return str(summary)
+def write(*a): pass

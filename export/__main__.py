@@ -1,0 +1,80 @@
+"""`python -m export`: photos -> a bundle that runs on the device. Also `pack` and `heldout`.
+
+Exit codes: 0 done, 1 failed (full disk, conversion refused), 2 usage or photos that cannot be used, 130 interrupted.
+A run that does not reach its end leaves the last good bundle as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
+
+from calibration.photos import DataError  # noqa: E402
+from export.bundle import VERSION, pack  # noqa: E402
+from runtime.errors import EdgeError  # noqa: E402
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every option's default is what `make export` uses."""
+    top = argparse.ArgumentParser("python -m export", description="Train, split, quantise and bundle a classifier with heat.")
+    top.add_argument("--data", nargs="*", type=Path, default=None, metavar="FOLDER",
+                     help="data sets, each a folder of class folders (default: data/*, which `make data` fills; without, "
+                          "rendered hands only)")
+    top.add_argument("--name", default="janken", help="name of the bundle (default %(default)s)")
+    top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
+    top.add_argument("--init", default="checkpoint",
+                     help="starting weights: checkpoint, imagenet, random, or a .h5 file (default %(default)s)")
+    top.add_argument("--backbone", default=None, help="see export/model.py (default mobilenet_v2_0.5)")
+    top.add_argument("--out", type=Path, default=Path("dist"), help="folder for the bundle (default %(default)s)")
+    top.add_argument("--seed", type=int, default=0)
+    top.add_argument("--steps", type=int, default=None, help="training batches of 64 (default 250 from the checkpoint, else 2000)")
+    top.add_argument("--int8-steps", type=int, default=450, help="batches spent on surviving int8 (default %(default)s)")
+    top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
+    top.add_argument("--clusters", type=int, default=10, help="k-means clusters of embeddings (default %(default)s)")
+    top.add_argument("--top-channels", type=int, default=50, help="channels kept per cluster (default %(default)s)")
+    top.add_argument("--save-checkpoint", type=Path, default=None, metavar="FILE.weights.h5",
+                     help="also keep the trained float weights, to start from another time")
+    commands = top.add_subparsers(dest="command", metavar="[pack | heldout]")
+    packing = commands.add_parser("pack", help="add the runtime to a bundle: folder and .tar.gz under --out")
+    packing.add_argument("--bundle", type=Path, default=Path("models/janken"))
+    packing.add_argument("--out", type=Path, default=Path("dist"))
+    frames = commands.add_parser("heldout", help="write rendered frames that `python -m calibration check` can judge on")
+    frames.add_argument("--file", type=Path, default=Path("build/heldout-rendered.npz"))
+    frames.add_argument("--count", type=int, default=200)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "pack":
+            print(pack(options.bundle, options.out))
+        elif options.command == "heldout":
+            from export.build import write_rendered_heldout
+            print(write_rendered_heldout(options.file, options.count))
+        else:
+            from export.build import build
+            build(options)
+    except DataError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    except EdgeError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:  # a full or read-only disk, most of all
+        print(f"export: {error.strerror or error}: {error.filename or options.out}; the last good bundle was not touched",
+              file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nexport: interrupted; the last good bundle was not touched", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""Photos and cut-out hands -> endless training batches: many hands, places, scales, lights.
+
+Every sample is one affine warp into the network's input. A hand with a known mask is laid over another background, so
+that the network cannot lean on the table it was photographed on; a photo with a box is cropped so that the hand fills 25
+to 100 % of the frame. The warped mask (or box) becomes the target of the heat: the share of every feature-map cell that
+the hand covers.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from calibration.heldout import bounds, parts_without
+from calibration.photos import NONE, Photo, box_mask, load_hand_mask
+from export.render import RenderedHand, render_background
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames uint8 (B, H, W, 3) RGB; labels int32 (B,); heat float32 (B, h, w), 0..1; has_heat float32 (B,), 0 or 1."""
+
+    frames: np.ndarray
+    labels: np.ndarray
+    heat: np.ndarray
+    has_heat: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A hand to lay over any background: uint8 (H, W, 3), (H, W) with forearm, (H, W) hand only."""
+
+    frame_rgb: np.ndarray
+    alpha: np.ndarray
+    hand: np.ndarray
+    label: str
+    box_xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo used as it is: the hand's place is known (`box_xyxy`, and `hand` uint8 (H, W)), or not (None)."""
+
+    frame_rgb: np.ndarray
+    label: str
+    box_xyxy: tuple[float, float, float, float] | None
+    hand: np.ndarray | None
+
+
+# Shares of a batch; a kind whose material is missing gives its share to the others.
+MIX = {"scene": 0.38, "cutout": 0.22, "rendered": 0.20, "nothing": 0.20}
+
+
+class Augmenter:
+    """Draws labelled samples from photos and rendered hands; everything random comes from one seeded generator."""
+
+    def __init__(self, photos: Sequence[Photo], frames: Sequence[np.ndarray], rendered: Sequence[RenderedHand],
+                 labels: Sequence[str], size_wh: Size, map_wh: Size, seed: int, mix: dict[str, float] = MIX):
+        self.labels, self.size_wh, self.map_wh = list(labels), size_wh, map_wh
+        self.rng = np.random.default_rng(seed)
+        self.scenes: dict[str, list[Scene]] = {}
+        self.cutouts: dict[str, list[Cutout]] = {}
+        self.rendered: dict[str, list[Cutout]] = {}
+        self.empty: list[np.ndarray] = []  # frames or parts of frames without a hand
+        for photo, frame in zip(photos, frames):
+            self._add_photo(photo, frame)
+        for hand in rendered:
+            label = hand.pose if hand.pose in self.labels else NONE
+            cutout = Cutout(hand.frame_rgb, hand.alpha, hand.hand_alpha, label, bounds(hand.hand_alpha))
+            self.rendered.setdefault(label, []).append(cutout)
+        has = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered, "nothing": True}
+        self.mix = {kind: share for kind, share in mix.items() if has[kind]}
+
+    def _add_photo(self, photo: Photo, frame_rgb: np.ndarray) -> None:
+        size_wh = frame_rgb.shape[1::-1]
+        masks = load_hand_mask(photo, size_wh)
+        hand = None
+        if masks:
+            alpha, hand = masks
+            self.cutouts.setdefault(photo.label, []).append(Cutout(frame_rgb, alpha, hand, photo.label, bounds(hand)))
+        elif photo.box_xyxy:
+            hand = box_mask(photo.box_xyxy, size_wh)
+        self.scenes.setdefault(photo.label, []).append(Scene(frame_rgb, photo.label, photo.box_xyxy, hand))
+        if photo.box_xyxy:
+            self.empty += parts_without(frame_rgb, photo.box_xyxy if not masks else bounds(masks[0]))
+
+    # --- one sample -------------------------------------------------------------------------------------------------
+
+    def sample(self) -> tuple[np.ndarray, int, np.ndarray, float]:
+        """(frame uint8 (H, W, 3), label index, heat float32 (h, w), 1.0 if the heat is known else 0.0)."""
+        kind = self._pick(list(self.mix), np.array(list(self.mix.values())))
+        if kind == "nothing":
+            label, frame, hand = NONE, self.nothing(), np.zeros(self.size_wh[::-1], np.uint8)
+        else:
+            pool = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered}[kind]
+            names = sorted(pool)
+            weights = np.array([0.25 if name == NONE else 1.0 for name in names])
+            label = self._pick(names, weights)
+            item = pool[label][self.rng.integers(len(pool[label]))]
+            frame, hand = self._scene(item) if kind == "scene" else self._over_background(item)
+        known = hand is not None
+        if label == NONE or not known:
+            hand = np.zeros(self.size_wh[::-1], np.uint8)
+        heat = cv2.resize(hand.astype(np.float32) / 255, self.map_wh, interpolation=cv2.INTER_AREA)
+        return photometric(frame, self.rng), self.labels.index(label), heat, float(known or label == NONE)
+
+    def _pick(self, names: list[str], weights: np.ndarray) -> str:
+        return names[self.rng.choice(len(names), p=weights / weights.sum())]
+
+    def _scene(self, scene: Scene) -> tuple[np.ndarray, np.ndarray | None]:
+        box = scene.box_xyxy or (0, 0, *scene.frame_rgb.shape[1::-1])
+        fill = (0.25, 1.0) if scene.box_xyxy else (0.8, 1.4)
+        matrix = self._warp(box, fill, degrees=25, keep_inside=scene.frame_rgb.shape[1::-1])
+        frame = cv2.warpAffine(scene.frame_rgb, matrix, self.size_wh, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+        if self.rng.random() < 0.5:  # what lies outside of the photo becomes another place instead of smeared pixels
+            inside = cv2.warpAffine(np.full(scene.frame_rgb.shape[:2], 255, np.uint8), matrix, self.size_wh)
+            frame = np.where(inside[..., None] > 127, frame, self.background())
+        hand = None if scene.hand is None else cv2.warpAffine(scene.hand, matrix, self.size_wh)
+        return frame, hand
+
+    def _over_background(self, cutout: Cutout) -> tuple[np.ndarray, np.ndarray]:
+        matrix = self._warp(cutout.box_xyxy, (0.22, 1.05), degrees=35)
+        hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh)
+        hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
+        if self.rng.random() < 0.5:  # hand and place were not lit alike
+            hand_rgb = _relight(hand_rgb, self.rng)
+        soft = cv2.GaussianBlur(alpha, (3, 3), 0).astype(np.uint16)[..., None]
+        frame = (hand_rgb * soft + self.background() * (255 - soft)) // 255
+        return frame.astype(np.uint8), hand
+
+    def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:
+        """2x3 matrix source -> input: the box fills a random share of the frame, anywhere in it, turned and mirrored.
+
+        With `keep_inside` (the source's size) the view is pushed back towards the source so that little lies outside.
+        """
+        rng, (out_w, out_h) = self.rng, self.size_wh
+        x0, y0, x1, y1 = box_xyxy
+        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        aspect = np.exp(rng.uniform(np.log(0.8), np.log(1.8)))  # of the camera's frame, width / height
+        share = np.exp(rng.uniform(np.log(fill[0]), np.log(fill[1])))
+        view_h = max((y1 - y0), (x1 - x0) / aspect) / share
+        view = np.array([view_h * aspect, view_h])
+        if keep_inside and rng.random() < 0.8:
+            view *= min(1.0, 1.15 / max(view / np.array(keep_inside)))
+        free = np.maximum(view - np.array([x1 - x0, y1 - y0]), 0) / 2
+        middle = centre + rng.uniform(-1.1, 1.1, 2) * free
+        if keep_inside:
+            slack = np.maximum((np.array(keep_inside) - view) / 2, 0) + 0.08 * view
+            middle = np.clip(middle, np.array(keep_inside) / 2 - slack, np.array(keep_inside) / 2 + slack)
+        turn = np.deg2rad(rng.normal(0, degrees / 2) if rng.random() < 0.85 else rng.uniform(-90, 90))  # arms from the side
+        mirror = rng.choice([-1.0, 1.0])
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        linear = np.diag([mirror * out_w / view[0], out_h / view[1]]) @ rotation
+        return np.column_stack([linear, np.array([out_w, out_h]) / 2 - linear @ middle])
+
+    # --- places without a hand --------------------------------------------------------------------------------------
+
+    def background(self) -> np.ndarray:
+        """uint8 (H, W, 3) of a place without a hand: part of a photo, or drawn."""
+        if self.empty and self.rng.random() < 0.55:
+            return self._crop(self.empty[self.rng.integers(len(self.empty))])
+        return render_background(self.rng, self.size_wh)
+
+    def nothing(self) -> np.ndarray:
+        """A whole frame without a janken hand; at times with a bare forearm in it."""
+        hands = [c for pool in (self.rendered, self.cutouts) for group in pool.values() for c in group]
+        if not hands or self.rng.random() > 0.12:
+            return self.background()
+        cutout = hands[self.rng.integers(len(hands))]
+        arm = Cutout(cutout.frame_rgb, np.minimum(cutout.alpha, 255 - cv2.dilate(cutout.hand, np.ones((5, 5)))), cutout.hand,
+                     NONE, cutout.box_xyxy)
+        return self._over_background(arm)[0]
+
+    def _crop(self, frame_rgb: np.ndarray) -> np.ndarray:
+        height, width = frame_rgb.shape[:2]
+        w, h = (max(16, int(side * self.rng.uniform(0.4, 1.0))) for side in (width, height))
+        x, y = self.rng.integers(width - w + 1) if w < width else 0, self.rng.integers(height - h + 1) if h < height else 0
+        part = cv2.resize(frame_rgb[y:y + h, x:x + w], self.size_wh, interpolation=cv2.INTER_AREA)
+        return part[:, ::-1] if self.rng.random() < 0.5 else part
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    def batches(self, batch_size: int, count: int) -> Iterator[Batch]:
+        """`count` batches, made one ahead in a thread (OpenCV and TensorFlow both let go of the interpreter lock)."""
+        ready: queue.Queue = queue.Queue(maxsize=4)
+        stop = threading.Event()
+
+        def put(item) -> None:
+            while not stop.is_set():
+                try:
+                    return ready.put(item, timeout=0.5)
+                except queue.Full:
+                    pass
+
+        def work() -> None:
+            try:
+                for _ in range(count):
+                    if stop.is_set():
+                        return
+                    put(self.batch(batch_size))
+            except BaseException as error:  # handed to the consumer, which would otherwise wait for ever
+                put(error)
+
+        threading.Thread(target=work, daemon=True, name="augment").start()
+        try:
+            for _ in range(count):
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+
+    def batch(self, batch_size: int) -> Batch:
+        frames, labels, heat, has_heat = zip(*(self.sample() for _ in range(batch_size)))
+        return Batch(np.stack(frames), np.array(labels, np.int32), np.stack(heat), np.array(has_heat, np.float32))
+
+
+def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """uint8 -> uint8 (H, W, 3): light, contrast, gamma, colour, greyscale, blur, motion, low resolution, noise."""
+    frame = frame_rgb.astype(np.float32)
+    if rng.random() < 0.25:
+        frame = _blur(frame, rng)
+    if rng.random() < 0.8:
+        mean = frame.mean()
+        frame = (frame - mean) * np.exp(rng.uniform(-0.6, 0.4)) + mean * np.exp(rng.uniform(-0.7, 0.45))
+        frame *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)  # white balance
+    if rng.random() < 0.15:  # a window on one side
+        ramp = np.linspace(*np.exp(rng.uniform(-0.7, 0.5, 2)), frame.shape[1], dtype=np.float32)[None, :, None]
+        frame *= ramp if rng.random() < 0.6 else ramp.transpose(1, 0, 2)
+    if rng.random() < 0.3:
+        grey = frame.mean(axis=2, keepdims=True)
+        frame = grey + (frame - grey) * (0.0 if rng.random() < 0.3 else rng.uniform(0.2, 1.6))
+    np.clip(frame, 0, 255, out=frame)
+    if rng.random() < 0.3:
+        frame = 255 * (frame / 255) ** np.exp(rng.uniform(-0.5, 0.5))
+    if rng.random() < 0.3:
+        frame = frame + rng.standard_normal(frame.shape, dtype=np.float32) * rng.uniform(2, 14)
+    return np.clip(frame, 0, 255).astype(np.uint8)
+
+
+def _blur(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    kind = rng.integers(3)
+    if kind == 0:
+        return cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.3))
+    if kind == 1:  # motion
+        length = int(rng.integers(2, 7))
+        kernel = np.zeros((7, 7), np.float32)
+        angle = rng.uniform(0, np.pi)
+        tip = (np.array([np.cos(angle), np.sin(angle)]) * length / 2).round().astype(int)
+        cv2.line(kernel, tuple(3 - tip), tuple(3 + tip), 1.0)
+        return cv2.filter2D(frame, -1, kernel / kernel.sum())
+    height, width = frame.shape[:2]
+    k = rng.uniform(0.45, 0.9)
+    small = cv2.resize(frame, (int(width * k), int(height * k)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _relight(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    gain = np.exp(rng.uniform(-0.9, 0.3) + rng.normal(0, 0.08, 3))
+    return np.clip(frame_rgb * gain, 0, 255).astype(np.uint8)

@@ -1,0 +1,52 @@
+"""The folded network learns to give the float network's answers while every number in it is rounded to int8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from export.augment import Batch
+from export.fold import Rounding, fold
+from export.model import normalise
+
+LEARNING_RATE = 3e-4
+
+
+def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibration: np.ndarray) -> keras.Model:
+    """A folded float copy of `teacher` whose weights survive rounding to int8.
+
+    The loss is (1 - cosine of the embeddings) + relative squared error of the feature maps, against the teacher's own float
+    outputs on the same frames. `calibration` float32 (N, H, W, 3) sets the ranges of the linear layers.
+    """
+    rounding = Rounding()
+    student = fold(teacher, rounding)
+    rounding.state = "observe"
+    student(calibration)
+    rounding.state = "on"
+    variables = student.trainable_variables
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, max(1, steps), alpha=0.01)
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=1.0)
+    optimizer.build(variables)
+
+    @tf.function
+    def step(frames):
+        wanted_map, wanted = teacher(frames, training=False)
+        with tf.GradientTape() as tape:
+            feature_map, embedding = student(frames, training=True)
+            cosine = tf.reduce_mean(tf.reduce_sum(tf.math.l2_normalize(embedding, 1) * tf.math.l2_normalize(wanted, 1), 1))
+            error = tf.reduce_sum((feature_map - wanted_map) ** 2) / tf.reduce_sum(wanted_map ** 2)
+            loss = 1 - cosine + error
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+        return cosine, error
+
+    shown = np.zeros(2)
+    progress = tqdm(batches, total=steps, desc="teaching int8", unit="batch", mininterval=2)
+    for i, batch in enumerate(progress):
+        shown += (np.array([float(v) for v in step(normalise(batch.frames))]) - shown) * max(0.02, 1 / (i + 1))
+        progress.set_postfix_str(f"embedding cosine {shown[0]:.4f} feature error {shown[1]:.4f}", refresh=False)
+    rounding.state = "off"
+    return fold(student)

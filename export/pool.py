@@ -1,0 +1,45 @@
+"""A pool of rendered hands, drawn once by all cores and kept in build/ for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from export import hand_model, render
+from export.render import POSES, RenderedHand, render_hand
+
+CACHE = Path(__file__).parent.parent / "build"
+WEIGHT = {"other": 0.5}  # of a pose against the others
+
+
+def rendered_hands(count: int, seed: int) -> list[RenderedHand]:
+    """`count` hands over all poses, the same ones for the same seed and renderer."""
+    code = b"".join(Path(module.__file__).read_bytes() for module in (hand_model, render))
+    path = CACHE / f"rendered-{count}-{seed}-{hashlib.sha256(code).hexdigest()[:12]}.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as arrays:
+            columns = [arrays[name] for name in ("frames", "alpha", "hand", "poses")]
+        return [RenderedHand(f, a, h, str(p)) for f, a, h, p in zip(*columns)]
+    share = np.array([WEIGHT.get(pose, 1.0) for pose in POSES])
+    counts = np.floor(share / share.sum() * count).astype(int)
+    jobs = [(pose, seed, i) for pose, n in zip(POSES, counts) for i in range(n)]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as workers:
+        hands = list(tqdm(workers.map(_one, jobs, chunksize=16), total=len(jobs), desc="rendering hands", unit="hand",
+                          mininterval=2))
+    CACHE.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, frames=np.stack([h.frame_rgb for h in hands]), alpha=np.stack([h.alpha for h in hands]),
+             hand=np.stack([h.hand_alpha for h in hands]), poses=np.array([h.pose for h in hands]))
+    partial.rename(path)
+    return hands
+
+
+def _one(job: tuple[str, int, int]) -> RenderedHand:
+    pose, seed, index = job
+    return render_hand(pose, np.random.default_rng([seed, POSES.index(pose), index]))

@@ -1,0 +1,104 @@
+"""Training: ArcFace on the embedding, and heat taught to sit on the hand.
+
+The heat that the device will show is ReLU(sum over channels of stored weight * feature map), with Grad-CAM weights averaged
+over a cluster. Training therefore keeps a running average of each class's Grad-CAM weights and asks the very same sum to
+match the share of each cell that the hand covers. The weights are treated as constants: no second-order gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from export.arcface import ArcFace
+from export.augment import Batch
+from export.model import normalise, split
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`heat`: weight of the heat loss beside ArcFace's."""
+
+    steps: int = 400
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    heat: float = 1.0
+    top_channels: int = 50
+
+
+class HeatLoss:
+    """Teaches the CAM its place. Holds the running class weights (L, C) and one gain per class."""
+
+    def __init__(self, labels: int, channels: int, top_channels: int):
+        self.weights = tf.Variable(tf.zeros((labels, channels)), trainable=False)
+        self.log_gain = keras.Variable(np.zeros(labels), dtype="float32", name="log_gain")
+        self.top_channels, self.hands = min(top_channels, channels), labels - 1
+
+    def update(self, gradients: tf.Tensor, labels: tf.Tensor) -> None:
+        """gradients (B, h, w, C) of each sample's own class cosine: Grad-CAM averages them over the map."""
+        per_sample = tf.reduce_mean(gradients, axis=(1, 2))
+        member = tf.one_hot(labels, self.weights.shape[0])
+        count = tf.reduce_sum(member, axis=0)[:, None]
+        mean = tf.math.l2_normalize(tf.matmul(member, per_sample, transpose_a=True) / tf.maximum(count, 1.0), axis=1)
+        known = tf.cast(tf.reduce_any(self.weights != 0, axis=1, keepdims=True), tf.float32)
+        momentum = tf.where(count > 0, 0.95 * known, 1.0)
+        self.weights.assign(momentum * self.weights + (1 - momentum) * mean)
+
+    def __call__(self, feature_map: tf.Tensor, batch) -> tf.Tensor:
+        """1 - cosine(heat, target) + squared error at fixed scale, over samples whose heat is known."""
+        _, labels, target, has_heat = batch
+        nothing = tf.cast(labels == self.hands, tf.float32)
+        # a frame without a hand must stay cold for whichever hand it might be taken for
+        asked = tf.where(labels == self.hands, tf.random.uniform(tf.shape(labels), maxval=self.hands, dtype=tf.int32), labels)
+        least = tf.math.top_k(self.weights, self.top_channels).values[:, -1:]
+        weights = tf.gather(tf.where(self.weights >= least, self.weights, 0.0), asked)
+        heat = tf.nn.relu(tf.einsum("bhwc,bc->bhw", feature_map, weights))
+        cosine = tf.reduce_sum(tf.math.l2_normalize(heat, (1, 2)) * tf.math.l2_normalize(target, (1, 2)), (1, 2))
+        error = tf.reduce_mean((heat * tf.exp(tf.gather(self.log_gain.value, asked))[:, None, None] - target) ** 2, (1, 2))
+        loss = has_heat * ((1 - nothing) * (1 - cosine) + 4.0 * error)
+        return tf.reduce_mean(loss)
+
+
+def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
+          on_step=None) -> None:
+    """Fit model and head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save."""
+    feature_net, embedding_net = split(model)
+    channels = feature_net.output_shape[-1]
+    heat_loss = HeatLoss(head.classes, channels, recipe.top_channels)
+    head.build((None, embedding_net.output_shape[-1]))
+    variables = model.trainable_variables + head.trainable_variables + [heat_loss.log_gain]
+    rate = keras.optimizers.schedules.CosineDecay(1e-5, recipe.steps, alpha=0.01,
+                                                  warmup_target=recipe.learning_rate, warmup_steps=min(100, recipe.steps // 5))
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=5.0)
+    optimizer.build(variables)
+
+    @tf.function
+    def step(frames, labels, target, has_heat):
+        with tf.GradientTape() as tape:
+            feature_map = feature_net(frames, training=True)
+            with tf.GradientTape() as inner:
+                inner.watch(feature_map)
+                cosines = head(embedding_net(feature_map, training=True))
+                own = tf.gather(cosines, labels, batch_dims=1)
+            with tape.stop_recording():
+                heat_loss.update(inner.gradient(own, feature_map), labels)
+            logits = ArcFace.logits(cosines, labels)
+            arc = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            heat = heat_loss(feature_map, (frames, labels, target, has_heat))
+            loss = arc + recipe.heat * heat
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+        return arc, heat, tf.reduce_mean(tf.cast(tf.argmax(cosines, 1, tf.int32) == labels, tf.float32))
+
+    shown = np.zeros(3)
+    progress = tqdm(batches, total=recipe.steps, desc="training", unit="batch", mininterval=2)
+    for i, batch in enumerate(progress):
+        values = step(normalise(batch.frames), batch.labels, batch.heat, batch.has_heat)
+        shown += (np.array([float(v) for v in values]) - shown) * max(0.02, 1 / (i + 1))
+        progress.set_postfix_str(f"arcface {shown[0]:.3f} heat {shown[1]:.3f} right {shown[2]:.3f}", refresh=False)
+        if on_step:
+            on_step(i + 1)

@@ -1,0 +1,28 @@
+"""`python3 -m runtime [doctor]`: the demo, or a look at the machine it should run on."""
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Run `doctor` or the demo; returns the exit code. Nothing but the standard library is imported before doctor runs."""
+    if arguments[:1] == ["doctor"]:
+        from .doctor import main as doctor
+
+        return doctor(arguments[1:])
+    try:
+        from .cli import main as demo
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        from . import advice
+        from .errors import InterpreterError
+
+        problem = InterpreterError("numpy is missing", remedy=advice.install_line(*advice.interpreter_requirements()))
+        print(f"janken: {problem}", file=sys.stderr)
+        return problem.exit_code
+    return demo(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""The exact command that installs what is missing, for the Python that is running. Standard library only."""
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import sys
+import sysconfig
+from pathlib import Path
+
+TFLITE_RUNTIME = ("tflite-runtime==2.14.0", "numpy<2")  # 2.14.0 was built for numpy 1 and does not say so
+LAST_TFLITE_PYTHON = (3, 11)  # tflite-runtime has no wheel above
+LITERT = ("ai-edge-litert",)
+OPENCV = "opencv-python<4.12"  # from 4.12 on it pulls numpy 2 in, which breaks tflite-runtime
+PILLOW = "pillow"
+
+
+def version_of(package: str) -> str | None:
+    """Installed version of a distribution, without importing it; None when it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def too_new_for_tflite(numpy_version: str) -> bool:
+    """Whether tflite-runtime's wheel cannot work with this numpy: importing it succeeds, building an Interpreter fails."""
+    return int(numpy_version.split(".")[0]) >= 2
+
+
+def interpreter_requirements(python: tuple[int, int] = sys.version_info[:2]) -> tuple[str, ...]:
+    """The interpreter that has a wheel for this version of Python."""
+    return TFLITE_RUNTIME if python <= LAST_TFLITE_PYTHON else LITERT
+
+
+def install_line(*requirements: str) -> str:
+    """`Run: …`, with a virtual environment first where the system's Python refuses pip (PEP 668).
+
+    The environment sees the system's packages, because picamera2 comes from apt.
+    """
+    wanted = " ".join(shlex.quote(requirement) for requirement in requirements)
+    in_venv = sys.prefix != sys.base_prefix
+    managed = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
+    if managed and not in_venv:
+        return (
+            f"Run: {sys.executable} -m venv --system-site-packages ~/janken && "
+            f"~/janken/bin/pip install {wanted} , and from then on start with ~/janken/bin/python"
+        )
+    return f"Run: {sys.executable} -m pip install {wanted}"

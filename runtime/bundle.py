@@ -1,0 +1,251 @@
+"""The bundle, read side: a folder or the same folder as .tar.gz, checked whole before the first frame.
+
+Everything is read into memory, the .tar.gz too: nothing is unpacked onto the disk, only regular files that the manifest
+names are read, and the bytes whose sha256 was checked are the bytes that are used.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import posixpath
+import tarfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Callable
+
+import numpy as np
+
+from .errors import BundleError
+from .results import NONE_LABEL
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+FEATURE_MAP = "feature_map.tflite"
+EMBEDDING = "embedding.tflite"
+CLUSTER_CENTERS = "cluster_centers.npy"
+CLUSTER_WEIGHTS = "cluster_weights.npy"
+PROTOTYPES = "prototypes.npy"
+REQUIRED_FILES = (FEATURE_MAP, EMBEDDING, CLUSTER_CENTERS, CLUSTER_WEIGHTS, PROTOTYPES)
+
+UNIT_TOLERANCE = 1e-3  # how far the length of a "unit" row may be from 1
+COPY_AGAIN = "Copy the bundle again, or build it anew with `make export`."
+REBUILD = "Build the bundle anew with `make export`, or use the runtime that came with it."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that passed every check. L labels, D embedding values, K clusters, (h, w, C) feature map.
+
+    Attributes:
+        labels: L names, `none` last where there is one; row i of prototypes belongs to labels[i].
+        size_wh: image size of the network, pixels.
+        subtract, divide: network input = (pixel - subtract) / divide.
+        score_scale: ArcFace's s.
+        reject: least cosine to the best hand's prototype.
+        box_threshold: where the box ends, as a fraction of the heat's peak.
+        feature_map_tflite, embedding_tflite: the models, as bytes.
+        cluster_centers: (K, D) float32, unit length. cluster_weights: (K, C) float32. prototypes: (L, D) float32, unit length.
+        manifest: the whole manifest.json.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    size_wh: tuple[int, int]
+    subtract: float
+    divide: float
+    feature_shape_hwc: tuple[int, int, int]
+    embedding_dim: int
+    score_scale: float
+    reject: float
+    box_threshold: float
+    feature_map_tflite: bytes = field(repr=False)
+    embedding_tflite: bytes = field(repr=False)
+    cluster_centers: np.ndarray = field(repr=False)
+    cluster_weights: np.ndarray = field(repr=False)
+    prototypes: np.ndarray = field(repr=False)
+    manifest: dict[str, Any] = field(repr=False)
+
+
+def default_bundle_path() -> Path:
+    """The folder above runtime/ when it is itself a bundle, else the janken bundle of the checkout."""
+    above = Path(__file__).resolve().parent.parent
+    return above if (above / MANIFEST).is_file() else above / "models" / "janken"
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle folder or .tar.gz.
+
+    Raises:
+        BundleError: not there, a file missing, damaged, or not what the manifest or the contract says.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _read(_Folder(path))
+        if path.is_file():
+            with tarfile.open(path, "r:gz") as tar:
+                return _read(_Tarball(tar))
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise BundleError(
+            f"{path}: the bundle cannot be read", given=error, expected="a bundle folder or .tar.gz", remedy=COPY_AGAIN
+        ) from error
+    raise BundleError(
+        "no bundle there",
+        given=path,
+        expected="a bundle folder or .tar.gz",
+        remedy="Give one with --bundle, or build one with `make export`.",
+    )
+
+
+class _Folder:
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def size(self, name: str) -> int | None:
+        file = self._folder / name
+        return file.stat().st_size if file.is_file() else None
+
+    def read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
+
+class _Tarball:
+    """A .tar.gz that holds the bundle's files directly or in one folder. Links and devices count as missing."""
+
+    def __init__(self, tar: tarfile.TarFile):
+        self._tar = tar
+        members = {posixpath.normpath(member.name): member for member in tar.getmembers() if member.isfile()}
+        tops = [posixpath.dirname(name) for name in members if posixpath.basename(name) == MANIFEST]
+        top = min(tops, key=lambda folder: folder.count("/") + bool(folder), default="")
+        self._members = {posixpath.relpath(name, top or "."): member for name, member in members.items()}
+
+    def size(self, name: str) -> int | None:
+        return self._members[name].size if name in self._members else None
+
+    def read(self, name: str) -> bytes:
+        with self._tar.extractfile(self._members[name]) as file:
+            return file.read()
+
+
+def _read(files: _Folder | _Tarball) -> Bundle:
+    if files.size(MANIFEST) is None:
+        raise BundleError(f"{MANIFEST} is missing", expected="a bundle with a manifest", remedy=COPY_AGAIN)
+    try:
+        manifest = json.loads(files.read(MANIFEST).decode("utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{MANIFEST} is damaged", given=error, expected="JSON in UTF-8", remedy=COPY_AGAIN) from error
+    fields = _read_fields(manifest)
+    content = {name: _checked_bytes(files, name, entry) for name, entry in manifest["files"].items()}
+    labels, dim = len(fields["labels"]), fields["embedding_dim"]
+    clusters = manifest["clusters"]["count"]
+    channels = fields["feature_shape_hwc"][2]
+    return Bundle(
+        **fields,
+        feature_map_tflite=content[FEATURE_MAP],
+        embedding_tflite=content[EMBEDDING],
+        cluster_centers=_array(content, CLUSTER_CENTERS, (clusters, dim), unit=True),
+        cluster_weights=_array(content, CLUSTER_WEIGHTS, (clusters, channels), unit=False),
+        prototypes=_array(content, PROTOTYPES, (labels, dim), unit=True),
+        manifest=manifest,
+    )
+
+
+def _read_fields(manifest: Any) -> dict[str, Any]:
+    """The manifest's fields that the runtime uses, each checked; keys are Bundle's attributes."""
+
+    def need(path: str, accepts: Callable[[Any], bool], expected: str) -> Any:
+        value = manifest
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if not accepts(value):
+            raise BundleError(f"{MANIFEST}: {path}", given=json.dumps(value), expected=expected, remedy=REBUILD)
+        return value
+
+    def constant(path: str, only: Any) -> None:
+        need(path, lambda value: value == only, json.dumps(only))
+
+    constant("schema", SCHEMA)
+    constant("task", "classify")
+    constant("input.channel_order", "RGB")
+    constant("input.crop", "whole")
+    constant("input.resize", "stretch-2x2")
+    need("clusters.count", _is_count, "a whole number above 0")
+    need("files", _is_file_table, f"names inside the bundle with sha256 and bytes, {', '.join(REQUIRED_FILES)} among them")
+    return {
+        "name": need("name", _is_text, "a name"),
+        "version": need("version", _is_text, "a version"),
+        "labels": tuple(need("labels", _are_labels, f"different names, a hand class first; {NONE_LABEL!r} only as the last")),
+        "size_wh": tuple(need("input.size_wh", lambda v: _are_counts(v, 2), "[width, height] in pixels")),
+        "subtract": need("input.scaling.subtract", _is_number, "a number"),
+        "divide": need("input.scaling.divide", lambda v: _is_number(v) and v != 0, "a number other than 0"),
+        "feature_shape_hwc": tuple(need("feature_layer.shape_hwc", lambda v: _are_counts(v, 3), "[rows, columns, channels]")),
+        "embedding_dim": need("embedding_dim", _is_count, "a whole number above 0"),
+        "score_scale": need("score_scale", lambda v: _is_number(v) and v > 0, "a number above 0"),
+        "reject": need("thresholds.reject", lambda v: _is_number(v) and -1 <= v <= 1, "a cosine, -1 to 1"),
+        "box_threshold": need("thresholds.box", lambda v: _is_number(v) and 0 < v <= 1, "a fraction above 0, up to 1"),
+    }
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0  # not isinstance: True is an int too
+
+
+def _are_counts(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length and all(map(_is_count, value))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _are_labels(value: Any) -> bool:
+    if not (isinstance(value, list) and value and all(map(_is_text, value)) and len(set(value)) == len(value)):
+        return False
+    return NONE_LABEL not in value[:-1] and value != [NONE_LABEL]
+
+
+def _is_file_table(value: Any) -> bool:
+    def is_entry(name: str, entry: Any) -> bool:
+        path = PurePosixPath(name)
+        inside = not path.is_absolute() and ".." not in path.parts and "\\" not in name and str(path) == name
+        return inside and isinstance(entry, dict) and _is_text(entry.get("sha256")) and _is_count(entry.get("bytes"))
+
+    return isinstance(value, dict) and set(REQUIRED_FILES) <= set(value) and all(is_entry(*item) for item in value.items())
+
+
+def _checked_bytes(files: _Folder | _Tarball, name: str, entry: dict[str, Any]) -> bytes:
+    size = files.size(name)
+    if size is None:
+        raise BundleError(f"{name} is missing", expected=f"a file of {entry['bytes']} bytes", remedy=COPY_AGAIN)
+    if size != entry["bytes"]:
+        raise BundleError(f"{name}: size", given=f"{size} bytes", expected=f"{entry['bytes']} bytes", remedy=COPY_AGAIN)
+    content = files.read(name)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != entry["sha256"]:
+        raise BundleError(f"{name}: sha256", given=sha256, expected=entry["sha256"], remedy=COPY_AGAIN)
+    return content
+
+
+def _array(content: dict[str, bytes], name: str, shape: tuple[int, int], *, unit: bool) -> np.ndarray:
+    expected = f"float32 {shape}, finite" + (", rows of length 1" if unit else "")
+    try:
+        array = np.load(io.BytesIO(content[name]), allow_pickle=False)
+    except ValueError as error:
+        raise BundleError(f"{name}: not a plain array", given=error, expected=expected, remedy=REBUILD) from error
+    if array.dtype != np.float32 or array.shape != shape:
+        raise BundleError(f"{name}: array", given=f"{array.dtype} {array.shape}", expected=expected, remedy=REBUILD)
+    if not np.isfinite(array).all():
+        raise BundleError(f"{name}: array", given="a value that is not finite", expected=expected, remedy=REBUILD)
+    lengths = np.linalg.norm(array, axis=1)
+    if unit and np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+        raise BundleError(f"{name}: array", given=f"rows of length {lengths.min():.4f} to {lengths.max():.4f}",
+                          expected=expected, remedy=REBUILD)
+    return array

@@ -1,0 +1,61 @@
+"""A window on the desktop, through OpenCV."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from .. import advice
+from ..errors import UsageError
+
+TITLE = "janken (s: heatmap or box, q: quit)"
+WITHOUT_WINDOW = "Use --display none, with --json - or --record out.mp4 to see results."
+PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
+PROBE_SECONDS = 30
+
+
+class Window:
+    """One window, opened when it is made. Closing it with the mouse counts as the key q.
+
+    Raises:
+        UsageError: OpenCV is missing, or no screen can be reached.
+    """
+
+    looks = True
+
+    def __init__(self):
+        try:
+            import cv2
+        except ImportError as error:
+            remedy = f"{advice.install_line(advice.OPENCV)} . {WITHOUT_WINDOW}"
+            raise UsageError("--display window needs OpenCV", given=error, remedy=remedy) from error
+        _require_screen()
+        self._cv2 = cv2
+        cv2.namedWindow(TITLE)
+
+    def show(self, overlay_rgb: np.ndarray, hold_ms: int) -> str:
+        self._cv2.imshow(TITLE, self._cv2.cvtColor(overlay_rgb, self._cv2.COLOR_RGB2BGR))
+        key = self._cv2.waitKey(max(1, hold_ms))
+        if self._cv2.getWindowProperty(TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
+            return "q"
+        return "" if key < 0 else chr(key & 0xFF)
+
+    def close(self) -> None:
+        self._cv2.destroyAllWindows()
+
+
+def _require_screen() -> None:
+    """Try a window in a child process first: without a usable screen Qt aborts the process, and no `except` catches that."""
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROBE_SECONDS
+    )
+    if probe.returncode != 0:
+        words = [line.strip() for line in probe.stderr.splitlines() if line.strip()]
+        raise UsageError(
+            "--display window cannot open a window",
+            given=f"DISPLAY={os.environ.get('DISPLAY', '')!r}, {words[0] if words else 'no reason'}",
+            expected="a screen that can be reached, and an OpenCV with windows (not opencv-python-headless)",
+            remedy=WITHOUT_WINDOW,
+        )

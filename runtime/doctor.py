@@ -1,0 +1,202 @@
+"""`python3 -m runtime doctor`: what this machine has, what is wrong, and the exact command that mends it.
+
+Only the standard library is imported before numpy and the interpreter have been looked up by their metadata: doctor must
+be able to speak on a machine where importing them fails or crashes.
+"""
+from __future__ import annotations
+
+import argparse
+import glob
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Iterator, NamedTuple
+
+from . import advice
+from .errors import BundleError, EdgeError, InterpreterError
+
+OLDEST_PYTHON = (3, 9)
+VCGENCMD_SECONDS = 5
+TIMED_FRAMES = 20
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+SINCE_BOOT = 16  # the same four, 16 bits further up, tell what happened since boot
+
+
+class Finding(NamedTuple):
+    """One line of the report. exit_code is 0 for what is well or only worth knowing; a fault says how to mend it."""
+
+    topic: str
+    found: str
+    mend: str = ""
+    exit_code: int = 0
+
+    def __str__(self) -> str:
+        mark = "FAULT" if self.exit_code else "note" if self.mend else "ok"
+        line = f"{mark:<6}{self.topic:<12} {self.found}"
+        return f"{line}\n{'':<19}{self.mend}" if self.mend else line
+
+
+def main(arguments: list[str]) -> int:
+    """Print the report; returns the exit code of the first fault, 0 when there is none."""
+    parser = argparse.ArgumentParser(prog="python3 -m runtime doctor", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--bundle", metavar="PATH", type=Path, help="the bundle to look at (default: as the demo's)")
+    options = parser.parse_args(arguments)
+    exit_code = 0
+    for finding in findings(options.bundle):
+        print(finding, flush=True)
+        exit_code = exit_code or finding.exit_code
+    return exit_code
+
+
+def findings(bundle: Path | None) -> Iterator[Finding]:
+    """Every check in turn, the cheap and safe ones first."""
+    yield Finding("system", _system_name())
+    yield Finding("machine", _machine_name())
+    yield python_finding(sys.version_info[:2], platform.machine())
+    packages = list(package_findings(advice.version_of, sys.version_info[:2]))
+    yield from packages
+    yield camera_finding(sorted(glob.glob("/dev/video*")))
+    yield from picture_findings()
+    if shutil.which("vcgencmd"):
+        yield Finding("temperature", _vcgencmd("measure_temp"))
+        yield power_finding(_vcgencmd("get_throttled"))
+    if any(finding.exit_code for finding in packages):
+        yield Finding("bundle", "not looked at", "It needs numpy and an interpreter: mend those first.")
+    else:
+        yield from bundle_findings(bundle)
+
+
+def _system_name() -> str:
+    try:
+        lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.platform()
+    fields = dict(line.split("=", 1) for line in lines if "=" in line)
+    return fields.get("PRETTY_NAME", platform.platform()).strip('"')
+
+
+def _machine_name() -> str:
+    bits = "64-bit" if sys.maxsize > 2**32 else "32-bit"
+    try:
+        model = Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
+    except OSError:
+        model = "no Raspberry Pi"
+    return f"{platform.machine()}, {bits} Python, {os.cpu_count()} cores, {model}"
+
+
+def python_finding(version: tuple[int, int], machine: str) -> Finding:
+    """Whether an interpreter exists for this Python on this machine."""
+    found = f"{version[0]}.{version[1]} ({sys.executable})"
+    if version < OLDEST_PYTHON:
+        return Finding("python", found, "Needs 3.9 or later. Run: sudo apt install python3", InterpreterError.exit_code)
+    if machine.startswith("armv") and version > advice.LAST_TFLITE_PYTHON:
+        mend = "No interpreter has a wheel for 32-bit ARM above Python 3.11: use the 64-bit Raspberry Pi OS."
+        return Finding("python", found, mend, InterpreterError.exit_code)
+    return Finding("python", found)
+
+
+def package_findings(version_of, python: tuple[int, int]) -> Iterator[Finding]:
+    """numpy and the interpreter, by their metadata.
+
+    Args:
+        version_of: package name -> installed version or None.
+    """
+    numpy, tflite, litert = (version_of(name) for name in ("numpy", "tflite-runtime", "ai-edge-litert"))
+    install = advice.install_line(*advice.interpreter_requirements(python))
+    if numpy is None:
+        yield Finding("numpy", "missing", install, InterpreterError.exit_code)
+    else:
+        yield Finding("numpy", numpy)
+    clash = tflite and numpy and advice.too_new_for_tflite(numpy)
+    if litert and (clash or not tflite):
+        yield Finding("interpreter", f"ai-edge-litert {litert}")
+    elif clash:
+        mend = advice.install_line("numpy<2")
+        yield Finding("interpreter", f"tflite-runtime {tflite} cannot work with numpy {numpy}", mend, InterpreterError.exit_code)
+    elif tflite:
+        yield Finding("interpreter", f"tflite-runtime {tflite}")
+    else:
+        yield Finding("interpreter", "missing", install, InterpreterError.exit_code)
+
+
+def camera_finding(devices: list[str]) -> Finding:
+    """V4L2 devices and whether this user may use them. No camera is no fault: photos and videos work without."""
+    if not devices:
+        mend = "Plug a USB camera in and look again: ls /dev/video* ; or give photos, a video or a .npy with --source."
+        return Finding("camera", "no /dev/video*", mend)
+    closed = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+    if closed:
+        return Finding("camera", f"{', '.join(closed)} closed to this user",
+                       "Run: sudo usermod -aG video $USER , then log in again")
+    return Finding("camera", ", ".join(devices))
+
+
+def picture_findings() -> Iterator[Finding]:
+    """What reads photos, videos and cameras and opens windows; .npy frames and JSON need none of it."""
+    opencv, pillow = (importlib.util.find_spec(module) is not None for module in ("cv2", "PIL"))
+    if opencv:
+        yield Finding("pictures", "OpenCV: cameras, videos, photos, recordings, windows")
+    else:
+        mend = f"For cameras, videos, recordings and windows. {advice.install_line(advice.OPENCV)}"
+        yield Finding("pictures", "Pillow: photos only" if pillow else "neither OpenCV nor Pillow: .npy frames only", mend)
+
+
+def _vcgencmd(question: str) -> str:
+    """The Pi firmware's answer, "temp=48.3'C" or "throttled=0x50000"."""
+    try:
+        answer = subprocess.run(["vcgencmd", question], capture_output=True, text=True, timeout=VCGENCMD_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"vcgencmd: {error}"
+    return (answer.stdout or answer.stderr).strip()
+
+
+def power_finding(answer: str) -> Finding:
+    """Under-voltage and throttling from `vcgencmd get_throttled`: bits 0 to 3 now, 16 to 19 since boot."""
+    try:
+        bits = int(answer.partition("=")[2], 16)
+    except ValueError:
+        return Finding("power", answer)
+    now = [name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1]
+    before = [name for bit, name in THROTTLE_BITS.items() if bits >> (bit + SINCE_BOOT) & 1]
+    if not now and not before:
+        return Finding("power", "never throttled since boot")
+    found = f"now: {', '.join(now) or 'well'}; since boot: {', '.join(before) or 'well'}"
+    mend = "Use the power supply made for this Pi, and a heat sink or fan; then look again: vcgencmd get_throttled"
+    return Finding("power", found, mend)
+
+
+def bundle_findings(path: Path | None) -> Iterator[Finding]:
+    """Load the bundle and run it on black frames, now that numpy and an interpreter are known to be there."""
+    try:
+        import numpy as np
+    except ImportError as error:  # installed, but it cannot be loaded: its BLAS is a package of its own on 32-bit ARM
+        mend = "Run: sudo apt install python3-numpy libopenblas0"
+        yield Finding("numpy", str(error).strip().splitlines()[-1], mend, InterpreterError.exit_code)
+        return
+
+    from .bundle import default_bundle_path, load_bundle
+    from .interpreter import load_networks
+    from .pipeline import Pipeline
+
+    path = path or default_bundle_path()
+    try:
+        bundle = load_bundle(path)
+        yield Finding("bundle", f"{bundle.name} {bundle.version}: {', '.join(bundle.labels)} ({path})")
+        pipeline = Pipeline(bundle, load_networks(bundle))
+    except EdgeError as error:
+        topic = "bundle" if isinstance(error, BundleError) else "interpreter"
+        yield Finding(topic, str(path), str(error), error.exit_code)
+        return
+    black = np.zeros((240, 320, 3), np.uint8)
+    pipeline(black)  # the first frame also builds tables
+    started = perf_counter()
+    for _ in range(TIMED_FRAMES):
+        pipeline(black)
+    ms = 1000 * (perf_counter() - started) / TIMED_FRAMES
+    yield Finding("speed", f"{ms:.2f} ms a frame of 320x240, without camera and drawing, {pipeline.networks.interpreter}")

@@ -1,0 +1,55 @@
+"""The heat of a frame: a class activation map with stored weights, no backpropagation.
+
+Grad-CAM (https://arxiv.org/abs/1610.02391) weighs the feature map's channels by gradients; here the weights are those
+gradients averaged over a cluster of similar embeddings on the workstation, as in Faster-Grad-CAM.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .quantize import Quantization, dequantize
+
+
+def class_activation_map(feature_map: np.ndarray, quantization: Quantization, weights: np.ndarray) -> np.ndarray:
+    """clip(ReLU(sum over channels of weight * feature), 0, 1).
+
+    The weights are scaled on the workstation so that 1 is full heat. The scale is therefore fixed: a frame with nothing
+    in it stays cold, and there is no maximum of the frame to divide by.
+
+    Args:
+        feature_map: (h, w, C) int8, as the first network left it.
+        weights: (C,) float32, the cluster's row of cluster_weights.
+
+    Returns:
+        (h, w) float32, 0 to 1.
+    """
+    return np.clip(dequantize(feature_map, quantization) @ weights, 0.0, 1.0)
+
+
+def bilinear_matrix(target: int, source: int) -> np.ndarray:
+    """Matrix M, (target, source) float32, that stretches a row of `source` values to `target` values: M @ row.
+
+    Half-pixel centres: target pixel i looks at (i + 0.5) * source / target - 0.5; beyond the edge the edge's value holds.
+    Each row adds up to 1 and has at most two entries above 0.
+    """
+    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    left = np.floor(position).astype(np.intp)
+    right = np.minimum(left + 1, source - 1)
+    share = position - left
+    matrix = np.zeros((target, source), np.float32)
+    rows = np.arange(target)
+    matrix[rows, left] += 1 - share
+    matrix[rows, right] += share
+    return matrix
+
+
+class Enlarger:
+    """Bilinear stretching of (h, w) maps to (H, W) by two matrices worked out once: rows @ map @ columns.T."""
+
+    def __init__(self, source_hw: tuple[int, int], target_hw: tuple[int, int]):
+        self._rows = bilinear_matrix(target_hw[0], source_hw[0])
+        self._columns_t = np.ascontiguousarray(bilinear_matrix(target_hw[1], source_hw[1]).T)
+
+    def __call__(self, small: np.ndarray) -> np.ndarray:
+        """(h, w) float32 to (H, W) float32."""
+        return self._rows @ small @ self._columns_t

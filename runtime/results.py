@@ -1,0 +1,75 @@
+"""What the pipeline says about one frame, and how it is written as a line of JSON."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NONE_LABEL = "none"  # no janken hand in view: neither box nor peak
+STAGES = ("capture", "preprocess", "infer", "heatmap", "draw")  # keys of `ms`, in the order they happen
+
+
+class Box(NamedTuple):
+    """A box in pixels of the source frame; x1 and y1 are exclusive, so x1 - x0 is its width."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One frame, judged.
+
+    Attributes:
+        label: a hand class, or `none` when the hand is rejected.
+        score: probability of the label, 0 to 1; for `none` it is 1 minus the best hand's.
+        scores: probability of each hand class, in the bundle's order (`none` is left out, so they need not add up to 1).
+        size_wh: width and height of the source frame, pixels.
+        box_xyxy, peak_xy: pixels of the source frame; None when the label is `none` or the heat is zero everywhere.
+        cluster: row of `cluster_weights` that made the heat.
+        heat: (h, w) float32 at feature map size, 0 cold to 1 full heat on a fixed scale.
+        embedding: (D,) float32, unit length (or zero).
+        ms: milliseconds a stage, see STAGES.
+        frame, source, time: running number, name of the source, and seconds since the run began.
+    """
+
+    label: str
+    score: float
+    scores: dict[str, float]
+    size_wh: tuple[int, int]
+    box_xyxy: Box | None
+    peak_xy: tuple[int, int] | None
+    cluster: int
+    heat: np.ndarray = field(repr=False, compare=False)
+    embedding: np.ndarray = field(repr=False, compare=False)
+    ms: dict[str, float] = field(default_factory=dict, compare=False)
+    frame: int = 0
+    source: str = ""
+    time: float = 0.0
+
+    def at(self, frame: int, source: str, time: float) -> Result:
+        """The same result, saying which frame of which source it is and when it was taken."""
+        return replace(self, frame=frame, source=source, time=time)
+
+    def with_ms(self, **ms: float) -> Result:
+        """The same result with the time of further stages, milliseconds."""
+        return replace(self, ms={**self.ms, **ms})
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The contract's JSON object (key order included). A stage that did not run took 0 ms."""
+        return {
+            "frame": self.frame,
+            "source": self.source,
+            "time": round(self.time, 3),
+            "size_wh": list(self.size_wh),
+            "label": self.label,
+            "score": round(self.score, 4),
+            "scores": {label: round(score, 4) for label, score in self.scores.items()},
+            "box_xyxy": None if self.box_xyxy is None else list(self.box_xyxy),
+            "peak_xy": None if self.peak_xy is None else list(self.peak_xy),
+            "cluster": self.cluster,
+            "ms": {stage: round(self.ms.get(stage, 0.0), 3) for stage in STAGES},
+        }

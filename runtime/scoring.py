@@ -1,0 +1,39 @@
+"""From an embedding to a label: cosine to one prototype a class, softmax, and two ways to say `none`."""
+from __future__ import annotations
+
+import numpy as np
+
+from .results import NONE_LABEL
+
+
+def unit_length(vector: np.ndarray) -> np.ndarray:
+    """v / |v|, (D,) float32; a zero vector stays zero."""
+    length = float(np.sqrt(vector @ vector))
+    return vector / np.float32(length) if length > 0 else vector
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """exp(x_i) / sum_j exp(x_j), shifted by the maximum so that nothing overflows; (L,) to (L,)."""
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()
+
+
+def classify(
+    cosines: np.ndarray, labels: tuple[str, ...], score_scale: float, reject: float
+) -> tuple[str, float, dict[str, float]]:
+    """Label, score and the hand classes' scores.
+
+    Probabilities are softmax(score_scale * cosine), the scale being ArcFace's s (https://arxiv.org/abs/1801.07698, eq. 2).
+    The label is `none` when the `none` prototype is nearest, or when even the best hand's cosine is below `reject`.
+
+    Args:
+        cosines: (L,) float32, one a label.
+        labels: hand classes, then `none` last where the bundle has it.
+    """
+    hands = len(labels) - (labels[-1] == NONE_LABEL)
+    probabilities = softmax(score_scale * cosines)
+    scores = {label: float(p) for label, p in zip(labels[:hands], probabilities)}
+    best = int(np.argmax(cosines))
+    if best >= hands or cosines[best] < reject:
+        return NONE_LABEL, 1.0 - max(scores.values()), scores
+    return labels[best], scores[labels[best]], scores
