@@ -57,8 +57,8 @@ bench: .venv/.installed ## time a frame: Grad-CAM, the reference loop, ours floa
 data: .venv/.installed ## download the two public photo sets into data/
 	.venv/bin/python scripts/fetch_data.py
 
-dist: .venv/.installed ## pack models/janken and the runtime into one archive
-	.venv/bin/python -m export pack
+dist: .venv/.installed ## pack models/janken, or BUNDLE=, with the runtime into OUT=dist
+	.venv/bin/python -m export pack $(call flag,bundle,$(BUNDLE)) $(call flag,out,$(OUT))
 
 clean: ## remove build/, dist/ and caches (photos and environments stay)
 	rm -rf build dist .pytest_cache .ruff_cache

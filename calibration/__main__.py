@@ -1,6 +1,7 @@
 """`python -m calibration check`: may this int8 bundle ship? Float Keras against int8, on photos neither was trained on.
 
-Exit codes: 0 the gate is passed, 1 it is not, 2 usage or photos that cannot be used, 3 the bundle is refused.
+Exit codes: 0 the gate is passed, 1 it is not (or the report cannot be written), 2 usage or photos that cannot be used,
+3 the bundle is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chat
 
 from calibration import compare, heldout, photos, report  # noqa: E402
 from calibration.heldout import HeldOut  # noqa: E402
-from calibration.photos import DataError  # noqa: E402
+from calibration.photos import DataError, Photo  # noqa: E402
 from runtime.bundle import Bundle, load_bundle  # noqa: E402
 from runtime.errors import BundleError, EdgeError  # noqa: E402
 from runtime.interpreter import load_networks  # noqa: E402
@@ -26,7 +27,8 @@ from runtime.pipeline import Pipeline  # noqa: E402
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("python -m calibration")
-    check = top.add_subparsers(dest="command", required=True).add_parser("check", help="float against int8; non-zero below the gate")
+    commands = top.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="float against int8; non-zero below the gate")
     check.add_argument("--bundle", type=Path, default=None, help="default: the newest in dist/, else models/janken")
     check.add_argument("--float", type=Path, default=None, metavar="FILE.keras", help="default: <bundle>-float.keras")
     check.add_argument("--data", nargs="*", type=Path, default=None,
@@ -47,29 +49,33 @@ def main(arguments: list[str] | None = None) -> int:
     except EdgeError as error:
         print(f"check: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full or read-only disk, most of all
+        print(f"check: {error.strerror or error}: {error.filename or options.report}", file=sys.stderr)
+        return 1
 
 
 def check(options: argparse.Namespace) -> int:
     """Measure, write the report, print the verdict."""
     folder = options.bundle or newest_bundle()
     bundle = load_bundle(folder)
-    model = load_float(options.float or folder.with_name(f"{folder.name}-float.keras"), bundle)
     frames = held_out(bundle, options.data or photos.public_folders())
+    model = load_float(options.float or float_path(folder), bundle)
     of_float = compare.judge(compare.float_pipeline(bundle, model), frames, "float")
     of_int8 = compare.judge(Pipeline(bundle, load_networks(bundle, threads=2)), frames, "int8")
     measured = compare.fidelity(frames, of_float, of_int8, bundle)
     verdicts = compare.gate(measured, options.gate)
     passed = all(v.passed for v in verdicts)
     summary = {
-        "bundle": str(folder), "passed": passed,
+        "bundle": str(folder), "passed": passed, "frames": heldout.describe(frames),
         "float": asdict(compare.quality(frames, of_float)), "int8": asdict(compare.quality(frames, of_int8)),
         "int8_against_float": asdict(measured), "gate": [asdict(v) for v in verdicts],
     }
     options.report.mkdir(parents=True, exist_ok=True)
-    (options.report / "report.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (options.report / "report.json").write_text(json.dumps(measurable(summary), indent=1, allow_nan=False) + "\n")
     report.write(options.report / "index.html", summary, bundle, frames, of_float, of_int8)
     print(report.text(summary))
-    print(f"{options.report / 'index.html'}\n{'PASSED' if passed else 'FAILED'}: {folder} {'may' if passed else 'must not'} ship")
+    print(f"{options.report / 'index.html'}")
+    print(f"PASSED: {folder} may ship" if passed else f"FAILED: {folder} must not ship")
     return 0 if passed else 1
 
 
@@ -79,6 +85,21 @@ def newest_bundle() -> Path:
     return made[-1].parent if made else Path("models/janken")
 
 
+def float_path(bundle: Path) -> Path:
+    """Where `make export` leaves the float network of a bundle folder or .tar.gz."""
+    bundle = bundle.resolve()
+    return bundle.with_name(f"{bundle.name.removesuffix('.tar.gz')}-float.keras")
+
+
+def measurable(value):
+    """The same with None for nan, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: measurable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [measurable(entry) for entry in value]
+    return None if value != value else value
+
+
 def load_float(path: Path, bundle: Bundle):
     """The float Keras network a bundle was converted from. Raises BundleError when it is not there or not that network."""
     import keras
@@ -86,7 +107,13 @@ def load_float(path: Path, bundle: Bundle):
     if not path.is_file():
         raise BundleError("the float network is missing", given=path, expected="the .keras file that `make export` writes beside "
                           "the bundle", remedy="Give it with --float, or build the bundle anew with `make export`.")
-    model = keras.models.load_model(path)
+    try:
+        model = keras.models.load_model(path)
+    except Exception as error:  # Keras raises ValueError, TypeError, OSError, zipfile's errors ...
+        raise BundleError(f"{path} cannot be loaded", given=error, expected="a .keras file that `make export` wrote") from error
+    if len(model.outputs) != 2:
+        raise BundleError(f"{path} is not a float network of ours", given=f"{len(model.outputs)} outputs",
+                          expected="feature map and embedding", remedy="Give the right one with --float.")
     shapes = tuple(model.outputs[0].shape[1:]), model.outputs[1].shape[-1]
     if shapes != (bundle.feature_shape_hwc, bundle.embedding_dim):
         raise BundleError(f"{path} is not this bundle's float network", given=shapes,
@@ -101,11 +128,7 @@ def held_out(bundle: Bundle, data: Sequence[Path]) -> list[HeldOut]:
     rendered = [path for path in data if path.suffix == ".npz"]
     folders = [path for path in data if path.suffix != ".npz"]
     frames = [frame for path in rendered for frame in heldout.read(path)]
-    known = bundle.manifest["data"]
-    test = set(known["test_files"])
-    listed = [p for p in (photos.scan(folders) if folders else [])
-              if p.name in test or p.name.split("/")[0] not in known["folders"]]
-    frames += heldout.from_photos(listed) if listed else []
+    frames += heldout.from_photos(unseen(bundle, folders)) if folders else []
     strange = sorted({f.label for f in frames} - set(bundle.labels))
     if strange:
         raise DataError(f"class folders {', '.join(strange)} are not labels of the bundle ({', '.join(bundle.labels)})")
@@ -113,6 +136,16 @@ def held_out(bundle: Bundle, data: Sequence[Path]) -> list[HeldOut]:
         raise DataError(f"none of the photos under {', '.join(map(str, data))} was held out from training; "
                         "give the data set the bundle was made from, or one it never saw")
     return frames
+
+
+def unseen(bundle: Bundle, folders: Sequence[Path]) -> list[Photo]:
+    """The photos under `folders` that the manifest does not count among those the bundle was trained on."""
+    known = bundle.manifest.get("data")
+    if not isinstance(known, dict) or not {"folders", "test_files"} <= set(known):
+        raise BundleError("manifest.json does not say which photos the bundle was trained on", given=known,
+                          expected="data.folders and data.test_files", remedy="Build the bundle anew with `make export`.")
+    test = set(known["test_files"])
+    return [p for p in photos.scan(folders) if p.name in test or p.name.split("/")[0] not in known["folders"]]
 
 
 if __name__ == "__main__":

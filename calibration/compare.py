@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from calibration import metrics
 from calibration.heldout import HeldOut
 from runtime.bundle import Bundle
+from runtime.errors import UsageError
 from runtime.pipeline import Pipeline
 from runtime.quantize import Quantization
 from runtime.results import NONE_LABEL, Result
@@ -88,9 +89,11 @@ def quality(frames: Sequence[HeldOut], results: Sequence[Result]) -> Quality:
 class Fidelity:
     """int8 against float on the same frames.
 
-    heat, peak and box are compared where both found a hand; peak_distance is a share of the frame's diagonal.
+    heat, peak and box are compared where both found a hand; peak_distance is a share of the frame's diagonal. accuracy_int8
+    stands here because prototypes are shared: if they are spoiled, the two agree on every wrong label.
     """
 
+    accuracy_int8: float
     embedding_cosine_mean: float
     embedding_cosine_worst: float
     embedding_cosine_worst_1_percent: float
@@ -106,12 +109,14 @@ def fidelity(frames: Sequence[HeldOut], of_float: Sequence[Result], of_int8: Seq
     """How much of the float network the int8 bundle kept."""
     cosines = np.array([metrics.cosine(a.embedding, b.embedding) for a, b in zip(of_float, of_int8)])
     both = [(a, b) for a, b in zip(of_float, of_int8) if a.peak_xy and b.peak_xy]
+    accuracy_int8 = quality(frames, of_int8).accuracy
     return Fidelity(
+        accuracy_int8=accuracy_int8,
         embedding_cosine_mean=float(cosines.mean()),
         embedding_cosine_worst=float(cosines.min()),
         embedding_cosine_worst_1_percent=float(np.percentile(cosines, 1)),
         label_agreement=metrics.accuracy([a.label for a in of_float], [b.label for b in of_int8]),
-        accuracy_drop=quality(frames, of_float).accuracy - quality(frames, of_int8).accuracy,
+        accuracy_drop=quality(frames, of_float).accuracy - accuracy_int8,
         heat_correlation=_mean([metrics.correlation(a.heat, b.heat) for a, b in both]),
         peak_distance=_mean([metrics.peak_distance(a.peak_xy, b.peak_xy, a.size_wh) for a, b in both]),
         box_iou=_mean([metrics.box_iou(a.box_xyxy, b.box_xyxy) for a, b in both]),
@@ -130,15 +135,32 @@ class Verdict:
 
 
 def gate(measured: Fidelity, path: Path = GATE) -> list[Verdict]:
-    """Hold the figures against gate.json: {"figure": {"least": x}} or {"most": x}."""
+    """Hold the figures against gate.json: {"figure": {"least": x}} or {"most": x}.
+
+    Raises UsageError for a file that is not such a table: a misspelt bound must not pass for a kept one.
+    """
     values = asdict(measured)
     verdicts = []
-    for figure, limits in json.loads(path.read_text()).items():
+    for figure, limits in _limits(path).items():
         value = values[figure]
         passed = all(value >= x if side == "least" else value <= x for side, x in limits.items())
         bound = ", ".join(f"at {side} {x:g}" for side, x in limits.items())
         verdicts.append(Verdict(figure, value, bound, bool(passed)))
     return verdicts
+
+
+def _limits(path: Path) -> dict[str, dict[str, float]]:
+    figures = [field.name for field in fields(Fidelity)]
+    try:
+        table = json.loads(path.read_text())
+        sound = table and all(figure in figures and limits and set(limits) <= {"least", "most"}
+                              and all(isinstance(x, (int, float)) for x in limits.values()) for figure, limits in table.items())
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"gate file {path} cannot be read", given=error) from error
+    if not sound:
+        raise UsageError(f"gate file {path}", given=json.dumps(table), expected='{"figure": {"least": number}} or {"most": number}, '
+                         f"figures being {', '.join(figures)}")
+    return table
 
 
 def _mean(values: Sequence[float]) -> float:

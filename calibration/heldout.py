@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
 from calibration.photos import NONE, DataError, Photo, load, load_hand_mask
+
+RENDERED = "rendered"  # the source that rendered frames name
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,19 @@ class HeldOut:
     def source(self) -> str:
         """The data set, for tables by source."""
         return self.name.split("/")[0]
+
+    @property
+    def rendered(self) -> bool:
+        """Drawn, not photographed: to be said wherever a figure comes from it."""
+        return self.source == RENDERED
+
+
+def describe(frames: Sequence[HeldOut]) -> str:
+    """What figures over these frames are measured on, in words that follow their number."""
+    rendered = sum(frame.rendered for frame in frames)
+    if rendered in (0, len(frames)):
+        return "rendered hands, held out" if rendered else "held-out photos"
+    return f"held-out frames, {rendered} of them rendered"
 
 
 def from_photos(photos: Sequence[Photo], parts: bool = True) -> list[HeldOut]:
@@ -77,7 +93,7 @@ def read(path: Path) -> list[HeldOut]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             columns = [arrays[key] for key in ("frames", "names", "labels", "hands")]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise DataError(f"{path} is not a file of held-out frames ({error}); write one with `python -m export heldout`") from error
     return [HeldOut(frame, str(name), str(label), bounds(hand) if hand.any() else None, hand if hand.any() else None)
             for frame, name, label, hand in zip(*columns)]

@@ -33,7 +33,9 @@ JANKEN_ORDER = ("gu", "choki", "pa")
 LEAST_SIDE = 32  # pixels; below this a hand is a smudge and the photo only adds noise
 MOST_SIDE = 480  # pixels; larger photos are reduced once, since the network sees about 100
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
-LEAST_SESSIONS = 5  # from here on whole sessions are held out; below, the end of each class
+LEAST_SESSIONS, LEAST_CLASS_SESSIONS = 5, 3  # from here on whole sessions are held out; below, the end of each class
+MISSING_COST = 10.0  # of a class in no photo of a set; one that is all in validation costs 9
+LEAST_PHOTOS = 3  # of a class: one each to train, validate and test
 
 
 class DataError(Exception):
@@ -42,7 +44,10 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo. `box_xyxy` is in source pixels, x1 and y1 exclusive; `split` is train, validation or test."""
+    """One photo. `split` is train, validation or test.
+
+    `box_xyxy` is in pixels of the photo, x1 and y1 exclusive; while `box_size_wh` is set, of an image of that size.
+    """
 
     path: Path
     name: str  # dataset/class/file, stable across machines
@@ -51,6 +56,7 @@ class Photo:
     box_xyxy: tuple[float, float, float, float] | None = None
     mask_path: Path | None = None
     split: str = "train"
+    box_size_wh: tuple[float, float] | None = None
 
 
 def public_folders() -> list[Path]:
@@ -84,18 +90,32 @@ def _photo(folder: Path, file: Path, boxes: dict, masks: Path) -> Photo:
     label = NONE if file.parent.name in NONE_FOLDERS else file.parent.name
     relative = f"{file.parent.name}/{file.name}"
     mask = masks / file.parent.name / f"{file.stem}.png"
-    # IMG_0731 and IMG_0732 follow one another: what is left without the running number is the session.
-    session = f"{folder.resolve().name}/{re.sub(r'[0-9]+$', '', file.stem)}"
-    return Photo(file, f"{folder.resolve().name}/{relative}", label, session, boxes.get(relative),
-                 mask if mask.is_file() else None)
+    box_xyxy, box_size_wh = boxes.get(relative, (None, None))
+    name = f"{folder.resolve().name}/{relative}"
+    return Photo(file, name, label, session_of(name), box_xyxy, mask if mask.is_file() else None, box_size_wh=box_size_wh)
 
 
-def _read_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
+def session_of(name: str) -> str:
+    """data set/class/IMG_0731.JPG -> data set/IMG_: 0731 and 0732 follow one another, so the running number is left out.
+
+    What stands behind the number goes with it: "photo (12)" is a neighbour of "photo (13)".
+    """
+    stem = Path(name.partition("#")[0]).stem
+    return f"{name.split('/')[0]}/{re.sub(r'[0-9]+[^0-9]*$', '', stem)}"
+
+
+def _read_boxes(path: Path) -> dict[str, tuple]:
+    """path -> (xyxy, size_wh of the image it is given in). Raises DataError for a table that cannot be read."""
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
-        return {row["path"]: tuple(float(row[k]) for k in ("x0", "y0", "x1", "y1"))
-                for row in csv.DictReader(file, delimiter="\t")}
+        table = csv.DictReader(file, delimiter="\t")
+        try:
+            return {row["path"]: (tuple(float(row[k]) for k in ("x0", "y0", "x1", "y1")),
+                                  (float(row["width"]), float(row["height"]))) for row in table}
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}, line {table.line_num}: {error}; expected columns path x0 y0 x1 y1 width height, "
+                            "separated by tabs, numbers in pixels") from error
 
 
 def labels_of(photos: Iterable[Photo]) -> list[str]:
@@ -108,17 +128,26 @@ def labels_of(photos: Iterable[Photo]) -> list[str]:
 def split(photos: Sequence[Photo], seed: int = 0) -> list[Photo]:
     """The same photos with `split` set, never parting consecutive ones at random.
 
-    A data set with at least five sessions is split by whole sessions, chosen so that every class keeps about 20 % for
-    test and 10 % for validation; any other by order, the last 20 % of each class for test, the 10 % before for validation.
+    A data set with at least five sessions, three for every class, is split by whole sessions, chosen so that every class
+    keeps about 20 % for test and 10 % for validation; any other by order, the last 20 % of each class for test, the 10 %
+    before for validation. Raises DataError for a class of fewer than three photos.
     """
     by_dataset = defaultdict(list)
     for photo in photos:
         by_dataset[photo.name.split("/")[0]].append(photo)
     result: list[Photo] = []
     for members in by_dataset.values():
-        by_session = len({p.session for p in members}) >= LEAST_SESSIONS
-        result += _split_by_session(members, seed) if by_session else _split_by_order(members)
+        result += _split_by_session(members, seed) if _has_sessions(members) else _split_by_order(members)
     return result
+
+
+def _has_sessions(members: list[Photo]) -> bool:
+    """Whether whole sessions can be held out; not where names begin with the class, so that each class is one session."""
+    by_class = defaultdict(set)
+    for photo in members:
+        by_class[photo.label].add(photo.session)
+    return (len(set.union(*by_class.values())) >= LEAST_SESSIONS
+            and min(map(len, by_class.values())) >= LEAST_CLASS_SESSIONS)
 
 
 def _split_by_order(members: list[Photo]) -> list[Photo]:
@@ -127,6 +156,9 @@ def _split_by_order(members: list[Photo]) -> list[Photo]:
         by_class[photo.path.parent.name].append(photo)
     result = []
     for group in by_class.values():
+        if len(group) < LEAST_PHOTOS:
+            raise DataError(f"class folder {group[0].path.parent} holds {len(group)} photos; at least {LEAST_PHOTOS} are needed, "
+                            "to train, to validate and to test: add some or remove the folder")
         n_test = max(1, round(len(group) * TEST_SHARE))
         n_validation = max(1, round(len(group) * VALIDATION_SHARE))
         first_test = len(group) - n_test
@@ -146,9 +178,9 @@ def _split_by_session(members: list[Photo], seed: int) -> list[Photo]:
     best, best_cost = None, np.inf
     for _ in range(5000):
         part = rng.choice(3, size=len(sessions), p=[TEST_SHARE * 1.5, VALIDATION_SHARE * 1.5, 1 - 1.5 * 0.3])
-        shares = np.stack([counts[part == k].sum(0) for k in (0, 1)]) / counts.sum(0)
-        # relative, so that an empty validation set costs as much as an empty test set; many small sessions say more
-        cost = np.abs(shares / wanted - 1).sum() - 0.1 * (part < 2).sum()
+        held = np.stack([counts[part == k].sum(0) for k in (0, 1, 2)])
+        # relative, so that both sets count alike; a class missing from a set is worst; many small sessions say more
+        cost = np.abs(held[:2] / counts.sum(0) / wanted - 1).sum() + MISSING_COST * (held == 0).sum() - 0.1 * (part < 2).sum()
         if cost < best_cost:
             best, best_cost = part, cost
     names = dict(zip(sessions, np.array(["test", "validation", "train"])[best]))
@@ -175,8 +207,11 @@ def load(photos: Sequence[Photo]) -> tuple[list[Photo], list[np.ndarray]]:
         scale = min(1.0, MOST_SIDE / max(height, width))
         if scale < 1:
             frame_rgb = cv2.resize(frame_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            if photo.box_xyxy:
-                photo = replace(photo, box_xyxy=tuple(v * scale for v in photo.box_xyxy))
+        if photo.box_xyxy:
+            box_w, box_h = photo.box_size_wh or (width, height)
+            sx, sy = frame_rgb.shape[1] / box_w, frame_rgb.shape[0] / box_h
+            x0, y0, x1, y1 = photo.box_xyxy
+            photo = replace(photo, box_xyxy=(x0 * sx, y0 * sy, x1 * sx, y1 * sy), box_size_wh=None)
         kept.append(photo)
         frames.append(frame_rgb)
     lost = {p.label for p in photos} - {p.label for p in kept}

@@ -1,3 +1,326 @@
-"""placeholder until the page is written"""
-def text(summary): return str(summary)
-def write(*a): pass
+"""What the check found, for people: a table for the terminal, and one page with pictures.
+
+The page is a single file: pictures inside, no script, nothing fetched. Heat and boxes are drawn by `runtime.draw`, so that
+the page shows what the device shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from calibration import metrics
+from calibration.compare import quality
+from calibration.heldout import HeldOut
+from calibration.photos import session_of
+from runtime.bundle import Bundle
+from runtime.draw import Overlay, draw_box
+from runtime.image import stretch_2x2
+from runtime.results import NONE_LABEL, Box, Result
+
+SAMPLE, WORST = 12, 20  # rows of pictures
+SAMPLE_SEED = 0
+PICTURE_WH = 240, 180  # pixels that a picture fits in
+JPEG_QUALITY = 80
+MAP_WIDTH, MAP_MARGIN, DOT_RADIUS = 720, 14, 7  # SVG units
+# Okabe and Ito's colours, told apart by colour-blind people too; grey is for `none`.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
+NONE_COLOUR = "#767676"
+RIGHT_RGB, WRONG_RGB = "0 114 178", "213 94 0"  # the first two of them
+WORDS = {  # figures whose name alone does not read well
+    "accuracy_by_label_mean": "accuracy, mean over labels", "accuracy_hands": "accuracy, hands only",
+    "accuracy_int8": "accuracy of int8", "accuracy_drop": "accuracy lost by int8", "box_iou": "box IoU", "size_mb": "size, MB",
+    "embedding_cosine_mean": "embedding cosine, mean", "embedding_cosine_worst": "embedding cosine, worst",
+    "embedding_cosine_worst_1_percent": "embedding cosine, worst 1 %",
+}
+
+STYLE = """
+:root { color-scheme: light; --ink: #24292f; --soft: #656d76; --line: #dfe3e8; --good: #1a7f37; --bad: #b3261e }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 56rem; color: var(--ink); background: #fff;
+       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: anywhere }
+header { border-left: .4rem solid var(--good); padding: .25rem 0 .25rem 1rem; margin-bottom: 2rem }
+header.failed { border-color: var(--bad) }
+header p, header ul { margin: .35rem 0 }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .25rem }
+h1 b, .ok { color: var(--good) }
+.failed h1 b, .bad { color: var(--bad); font-weight: 600 }
+.soft { color: var(--soft); font-size: .875rem; margin: .25rem 0 .75rem }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
+th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: baseline }
+th { font-weight: 600 }
+tbody th { font-weight: 400 }
+th:first-child, td.words { text-align: left }
+td.words { white-space: nowrap }
+tr.source th, tr.source td { font-weight: 600 }
+tr.session th { padding-left: 1.25rem }
+.confusion td { min-width: 4rem; padding: .5rem; text-align: center; border: 2px solid #fff; border-radius: 4px }
+.confusion thead th { text-align: center; border: 0 }
+.confusion tbody th { border: 0 }
+.trio { display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem .6rem; margin: 0 0 1.4rem; max-width: 46rem }
+.trio figure { margin: 0; font-size: .8125rem; line-height: 1.35 }
+.trio .soft { font-size: .75rem }
+.trio img { display: block; max-width: 100%; border-radius: 4px; margin-bottom: .3rem }
+svg { display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 6px }
+svg text { font: 600 8px system-ui, sans-serif; fill: #fff; text-anchor: middle; dominant-baseline: central }
+.key { display: inline-block; width: .75rem; height: .75rem; border-radius: 50%; margin: 0 .3rem 0 .9rem }
+footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line) }
+"""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One frame with both networks' word on it."""
+
+    frame: HeldOut
+    of_float: Result
+    of_int8: Result
+
+    @property
+    def right(self) -> bool:
+        """Whether int8 says the true label."""
+        return self.of_int8.label == self.frame.label
+
+    def iou(self, result: Result) -> float:
+        """IoU of a result's box with the true one; nan where the true one is not known or there is no hand."""
+        known = self.frame.box_xyxy is not None and self.frame.label != NONE_LABEL
+        return metrics.box_iou(result.box_xyxy, self.frame.box_xyxy) if known else math.nan
+
+
+def text(summary: dict[str, Any]) -> str:
+    """The figures as a plain table.
+
+    `summary`: "float" and "int8" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate" (of each Verdict),
+    and "frames", what was judged on, in words.
+    """
+    lines = [f"\nmeasured on {summary['float']['frames']} {summary['frames']}", f"{'':<32}{'float':>8}{'int8':>8}"]
+    lines += [f"{figure:<32}{number(a):>8}{number(b):>8}" for figure, a, b in _quality_rows(summary)]
+    lines.append("int8 against float")
+    lines += [f"{v['figure']:<32}{number(v['value']):>8}  {v['bound']:<16}{'ok' if v['passed'] else 'FAILED'}"
+              for v in summary["gate"]]
+    lines += [f"{figure:<32}{number(value):>8}" for figure, value in _ungated(summary)]
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash for what could not be measured (nan, or None as JSON has it)."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def write(path: Path, summary: dict[str, Any], bundle: Bundle, frames: Sequence[HeldOut], of_float: Sequence[Result],
+          of_int8: Sequence[Result]) -> None:
+    """Write the page. `summary`: as for `text`, and "passed"; one result of either network for each frame."""
+    rows = [Judged(*row) for row in zip(frames, of_float, of_int8, strict=True)]
+    sections = [
+        _header(summary, bundle), _gate(summary), _quality(summary), _confusion(bundle, rows), _sources(rows),
+        _pictures("A sample", f"{SAMPLE} frames drawn by a fixed seed, the labels taking turns.", sample(rows)),
+        _pictures("The worst", f"Up to {WORST} frames: wrong int8 labels first, then the int8 boxes furthest from the true "
+                  "box.", worst(rows)),
+        _embedding_map(bundle, rows), _footer(summary, bundle),
+    ]
+    title = f"{escape(bundle.name)} {escape(bundle.version)}: int8 against float"
+    path.write_text("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+                    f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n" + "\n".join(sections)
+                    + "\n</body></html>\n", encoding="utf-8")
+
+
+def sample(rows: Sequence[Judged], count: int = SAMPLE, seed: int = SAMPLE_SEED) -> list[Judged]:
+    """`count` frames drawn by `seed`, the true labels taking turns so that each is seen."""
+    waiting = defaultdict(list)
+    for i in np.random.default_rng(seed).permutation(len(rows)):
+        waiting[rows[i].frame.label].append(rows[i])
+    chosen: list[Judged] = []
+    while len(chosen) < min(count, len(rows)):
+        chosen += [waiting[label].pop() for label in sorted(waiting) if waiting[label]]
+    return chosen[:count]
+
+
+def worst(rows: Sequence[Judged], count: int = WORST) -> list[Judged]:
+    """Wrong int8 labels first, then the lowest IoU of the int8 box; right frames whose box is not known are no candidates."""
+    known = [(row.right, np.nan_to_num(row.iou(row.of_int8), nan=1.0), i) for i, row in enumerate(rows)
+             if not row.right or not math.isnan(row.iou(row.of_int8))]
+    return [rows[i] for *_, i in sorted(known)[:count]]
+
+
+def _header(summary: dict[str, Any], bundle: Bundle) -> str:
+    reasons = "".join(f"<li>{_words(v['figure'])} is {number(v['value'])}, wanted: {escape(v['bound'])}</li>"
+                      for v in summary["gate"] if not v["passed"])
+    word, reason = (("PASSED", "<p>Every figure of the gate is met: this bundle may ship.</p>") if summary["passed"]
+                    else ("FAILED", f"<p>This bundle must not ship:</p><ul>{reasons}</ul>"))
+    return (f"<header class=\"{word.lower()}\"><h1><b>{word}</b> {escape(bundle.name)} {escape(bundle.version)}</h1>"
+            f"{reason}<p class=\"soft\">The float network and the int8 bundle made from it, through the same pipeline on "
+            f"{summary['float']['frames']} {escape(summary['frames'])}. Frames whose names begin with <code>rendered/</code> "
+            "are drawn, not photographed.</p></header>")
+
+
+def _gate(summary: dict[str, Any]) -> str:
+    rows = [(_words(v["figure"]), number(v["value"]), f"<td class=\"words\">{escape(v['bound'])}</td>",
+             "<td class=\"words ok\">ok</td>" if v["passed"] else "<td class=\"words bad\">FAILED</td>") for v in summary["gate"]]
+    rows += [(_words(figure), number(value), "<td></td>", "<td></td>") for figure, value in _ungated(summary)]
+    return _section("The gate", "How much of the float network int8 has kept. Heat, peaks and boxes are compared where both found "
+                    "a hand; peak distance is a share of the frame's diagonal.", _table(("", "value", "", ""), rows))
+
+
+def _quality(summary: dict[str, Any]) -> str:
+    rows = [(_words(figure), number(a), number(b)) for figure, a, b in _quality_rows(summary)]
+    return _section("How right each is", "Shares of frames, and for boxes the mean IoU with the true box (a missing box counts "
+                    "as 0). False alarms: frames without a hand that got one.", _table(("", "float", "int8"), rows))
+
+
+def _confusion(bundle: Bundle, rows: Sequence[Judged]) -> str:
+    labels = [label for label in bundle.labels if label != NONE_LABEL] + [NONE_LABEL]
+    counts = metrics.confusion([r.of_int8.label for r in rows], [r.frame.label for r in rows], labels)
+    body = []
+    for i, (label, row) in enumerate(zip(labels, counts)):
+        strength = 0.6 * np.sqrt(row / max(1, row.sum()))  # the root, so that one wrong frame of a hundred can be seen
+        cells = "".join(f"<td style=\"background: rgb({RIGHT_RGB if i == j else WRONG_RGB} / {strength[j]:.2f})\">{n}</td>"
+                        for j, n in enumerate(row))
+        body.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
+    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+    return _section("What int8 takes for what", "A row for each true label, a column for each label that int8 said; frames.",
+                    f"<table class=\"confusion\"><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+
+
+def _sources(rows: Sequence[Judged]) -> str:
+    by_source: dict[str, dict[str, list[Judged]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by_source[row.frame.source][session_of(row.frame.name)].append(row)
+    body = []
+    for source, sessions in sorted(by_source.items()):
+        body.append(_source_row("source", source, [row for group in sessions.values() for row in group]))
+        if len(sessions) > 1:
+            body += [_source_row("session", session.split("/", 1)[1] or "(number only)", group)
+                     for session, group in sorted(sessions.items())]
+    head = "".join(f"<th>{name}</th>" for name in ("", "frames", "float", "int8", "peak inside", "box IoU"))
+    return _section("Accuracy by source", "The data sets, and in each the sessions: file names without their running number. "
+                    "Float and int8: accuracy. Peak and box: of int8, where the hand's place is known.",
+                    f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+
+
+def _source_row(kind: str, name: str, group: Sequence[Judged]) -> str:
+    frames = [row.frame for row in group]
+    of_float, of_int8 = (quality(frames, results) for results in ([r.of_float for r in group], [r.of_int8 for r in group]))
+    cells = "".join(f"<td>{number(v)}</td>" for v in (of_float.accuracy, of_int8.accuracy, of_int8.peak_inside, of_int8.box_iou))
+    return f"<tr class=\"{kind}\"><th>{escape(name)}</th><td>{len(group)}</td>{cells}</tr>"
+
+
+def _pictures(title: str, note: str, rows: Sequence[Judged]) -> str:
+    legend = " Photo, float, int8. Yellow: the box found; thin white line: the true box. Heat is drawn as on the device."
+    return _section(title, note + legend, "\n".join(map(_trio, rows)) or "<p>None.</p>", wide=False)
+
+
+def _trio(row: Judged) -> str:
+    """The photo, and what either network sees in it."""
+    frame = row.frame
+    cells = [(_picture(frame), f"<b>{escape(frame.label)}</b><br><span class=\"soft\">{escape(frame.name)}</span>")]
+    for name, result in (("float", row.of_float), ("int8", row.of_int8)):
+        said = f"{name}: <b>{escape(result.label)}</b> {result.score:.2f}"
+        if result.label != frame.label:
+            said = f"<span class=\"bad\">{said}, wrong</span>"
+        iou = row.iou(result)
+        cells.append((_picture(frame, result), said + ("" if math.isnan(iou) else f"<br>IoU {iou:.2f}")))
+    figures = "".join(f"<figure><img alt=\"\" src=\"{picture}\"><figcaption>{caption}</figcaption></figure>"
+                      for picture, caption in cells)
+    return f"<div class=\"trio\">{figures}</div>"
+
+
+def _picture(frame: HeldOut, result: Result | None = None) -> str:
+    """data: URL of a JPEG: the photo as it is, or with a result's heat and box and the true box."""
+    height, width = frame.frame_rgb.shape[:2]
+    scale = min(PICTURE_WH[0] / width, PICTURE_WH[1] / height)
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = stretch_2x2(np.ascontiguousarray(frame.frame_rgb), size_wh)
+    if result is not None:
+        if result.heat.any():
+            canvas = Overlay((width, height), result.heat.shape, size_wh).blend(canvas, result.heat)
+        if result.box_xyxy:
+            draw_box(canvas, _scaled(result.box_xyxy, scale, size_wh))
+        if frame.box_xyxy and frame.label != NONE_LABEL:
+            x0, y0, x1, y1 = _scaled(frame.box_xyxy, scale, size_wh)
+            cv2.rectangle(canvas, (x0 - 1, y0 - 1), (x1, y1), (0, 0, 0), 1)  # a dark edge, to be seen on bright walls
+            cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), (255, 255, 255), 1)
+    _, jpeg = cv2.imencode(".jpg", canvas[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _scaled(box_xyxy: Sequence[float], scale: float, size_wh: tuple[int, int]) -> Box:
+    """A box in pixels of the picture, cut at its edges."""
+    return Box(*(min(max(0, round(v * scale)), size_wh[i % 2]) for i, v in enumerate(box_xyxy)))
+
+
+def _embedding_map(bundle: Bundle, rows: Sequence[Judged]) -> str:
+    """The int8 embeddings on their two widest axes: colour = true label, number = cluster, ring = wrong."""
+    points, share = principal_plane(np.stack([row.of_int8.embedding for row in rows]))
+    points -= points.min(0)
+    span = points.max(0)
+    scale = (MAP_WIDTH - 2 * MAP_MARGIN) / max(span[0], 1e-9)
+    height = round(span[1] * scale) + 2 * MAP_MARGIN
+    hands = [label for label in bundle.labels if label != NONE_LABEL]
+    colours = {**{label: COLOURS[i % len(COLOURS)] for i, label in enumerate(hands)}, NONE_LABEL: NONE_COLOUR}
+    dots = []
+    for (x, y), row in zip(points * scale + MAP_MARGIN, rows):
+        ring = "" if row.right else " stroke=\"#000\" stroke-width=\"2\""
+        dots.append(f"<g><title>{escape(row.frame.name)}: {escape(row.of_int8.label)}</title><circle cx=\"{x:.0f}\" cy=\"{y:.0f}\" "
+                    f"r=\"{DOT_RADIUS}\" fill=\"{colours[row.frame.label]}\" fill-opacity=\".85\"{ring}/>"
+                    f"<text x=\"{x:.0f}\" y=\"{y:.0f}\">{row.of_int8.cluster}</text></g>")
+    legend = "".join(f"<span class=\"key\" style=\"background: {colours[label]}\"></span>{escape(label)}" for label in colours)
+    return _section("Map of the int8 embeddings", "Their two widest axes (principal components), which hold "
+                    f"{share:.0%} of the variance. Colour: true label. Number: cluster, which chooses the heat's channels. "
+                    "Black ring: int8 says another label.",
+                    f"<p class=\"soft\">{legend}</p><svg viewBox=\"0 0 {MAP_WIDTH} {height}\">{''.join(dots)}</svg>", wide=False)
+
+
+def principal_plane(embeddings: np.ndarray) -> tuple[np.ndarray, float]:
+    """(N, D) -> coordinates on the two principal axes, (N, 2), and the share of the variance they hold, 0 to 1."""
+    centred = embeddings - embeddings.mean(0)
+    left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
+    points = np.zeros((len(embeddings), 2))
+    points[:, : len(lengths)] = (left * lengths)[:, :2]
+    variance = float((lengths**2).sum())
+    return points, float((lengths[:2] ** 2).sum()) / variance if variance > 0 else 1.0
+
+
+def _footer(summary: dict[str, Any], bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    facts = {"bundle": summary["bundle"], "seed": manifest.get("seed"), "backbone": manifest.get("backbone"),
+             "photos' fingerprint": str(manifest.get("data", {}).get("fingerprint", ""))[:16],
+             "made with": ", ".join(f"{name} {version}" for name, version in manifest.get("tools", {}).items())}
+    return f"<footer class=\"soft\">{'. '.join(f'{k}: {escape(str(v))}' for k, v in facts.items() if v not in (None, ''))}.</footer>"
+
+
+def _quality_rows(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
+    return [(figure, value, summary["int8"][figure]) for figure, value in summary["float"].items() if figure != "frames"]
+
+
+def _ungated(summary: dict[str, Any]) -> list[tuple[str, float]]:
+    gated = {v["figure"] for v in summary["gate"]}
+    return [(figure, value) for figure, value in summary["int8_against_float"].items() if figure not in gated]
+
+
+def _words(figure: str) -> str:
+    return escape(WORDS.get(figure, figure.replace("_", " ")))
+
+
+def _section(title: str, note: str, content: str, wide: bool = True) -> str:
+    inner = f"<div class=\"scroll\">{content}</div>" if wide else content
+    return f"<section><h2>{title}</h2><p class=\"soft\">{note}</p>{inner}</section>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """First column as row headings; a cell that is a <td> already is taken as it is."""
+    def cells(row):
+        return f"<th>{row[0]}</th>" + "".join(c if c.startswith("<td") else f"<td>{c}</td>" for c in row[1:])
+    return (f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
+            f"<tbody>{''.join(f'<tr>{cells(row)}</tr>' for row in rows)}</tbody></table>")

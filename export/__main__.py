@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--data", nargs="*", type=Path, default=None, metavar="FOLDER",
                      help="data sets, each a folder of class folders (default: data/*, which `make data` fills; without, "
                           "rendered hands only)")
+    top.add_argument("--task", choices=["classify"], default="classify")
     top.add_argument("--name", default="janken", help="name of the bundle (default %(default)s)")
     top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
     top.add_argument("--init", default="checkpoint",

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from calibration import compare, heldout
+from calibration import compare, heldout, report
 from calibration import photos as photos_module
 from calibration.heldout import HeldOut
 from calibration.photos import NONE, Photo
@@ -121,9 +121,7 @@ def _convert(feature_net: keras.Model, embedding_net: keras.Model, inputs: np.nd
     print("converting to int8 ...", flush=True)
     maps = feature_net.predict(inputs, verbose=0)
     feature_map = convert.to_int8(feature_net, [row[None] for row in inputs])
-    embedding = convert.to_int8(embedding_net, [row[None] for row in maps])
-    convert.joint(feature_map, embedding)
-    return feature_map, embedding
+    return feature_map, convert.weld(feature_map, convert.to_int8(embedding_net, [row[None] for row in maps]))
 
 
 def _fields(options, labels, network, photos, folders, steps, rendered) -> dict:
@@ -171,12 +169,6 @@ def _fit_and_write(folder, fields, content, embedding_net, augmenter, train_phot
 
 def table(measured: dict, verdicts: list[compare.Verdict]) -> str:
     """The results as plain text."""
-    lines = [f"\nmeasured on {measured['float']['frames']} {measured['frames']}", f"{'':<26}{'float':>8}{'int8':>8}"]
-    for figure in list(measured["float"])[1:]:
-        lines.append(f"{figure:<26}{measured['float'][figure]:8.3f}{measured['int8'][figure]:8.3f}")
-    lines.append("int8 against float")
-    for v in verdicts:
-        lines.append(f"{v.figure:<26}{v.value:8.3f}  {v.bound:<16}{'ok' if v.passed else 'FAILED'}")
     if not all(v.passed for v in verdicts):
         print("export: the int8 bundle is below the gate; `make check` shows where. More INT8_STEPS usually help.", file=sys.stderr)
-    return "\n".join(lines)
+    return report.text({**measured, "gate": [asdict(v) for v in verdicts]})

@@ -40,6 +40,8 @@ BACKBONE = "mobilenet_v2_0.5"
 SIZE_WH = (96, 96)  # pixels
 SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8 then needs no rounding (scale 1/128, zero 0)
 
+BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
+
 CHECKPOINT = Path(__file__).parent.parent / "models" / "checkpoint" / f"{BACKBONE}.weights.h5"
 INITS = ("checkpoint", "imagenet", "random", "a .h5 file")
 
@@ -59,6 +61,9 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     except Exception as error:  # Keras wraps every download failure differently
         raise DataError(f"could not fetch the ImageNet weights of {backbone}: {error}; "
                         "use INIT=checkpoint or INIT=random, which need no network") from error
+    for layer in whole.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
     model = keras.Model(whole.input, [whole.get_layer(entry.feature_layer).output, whole.output], name=backbone)
     if init == "checkpoint":
         if not CHECKPOINT.is_file() or backbone != BACKBONE:

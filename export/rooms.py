@@ -27,7 +27,8 @@ def _paint_base(rng: np.random.Generator, width: int, height: int) -> np.ndarray
         share = np.clip(along * 0.5 + 0.5, 0, 1)
     elif kind == "wood":
         bend = cv2.resize(rng.standard_normal((6, 3), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-        share = 0.5 + 0.3 * np.sin(across * frequency * 4 + bend * rng.uniform(0.5, 3)) + 0.15 * np.sin(across * 90 + bend)
+        rings = np.sin(across * frequency * 4 + bend * rng.uniform(0.5, 3))
+        share = 0.5 + 0.3 * rings + 0.15 * np.sin(across * 90 + bend)
     elif kind == "stripes":
         share = (np.sin(along * frequency * np.pi) > rng.uniform(-0.8, 0.8)).astype(np.float32)
     elif kind == "checks":
@@ -101,7 +102,7 @@ def _paint_person(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def render_background(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
-    """Return uint8 (H, W, 3): something like a room, out of focus or not, with or without a person, never with a hand."""
+    """Return uint8 (H, W, 3): something like a room, sharp or blurred, with or without a person, never with a hand."""
     width, height = size_wh
     image = _paint_base(rng, width, height)
     _paint_furniture(image, rng)

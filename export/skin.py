@@ -39,8 +39,8 @@ def paint_skin(
 ) -> np.ndarray:
     """Return linear albedo float32 (N, 3) of one person's skin.
 
-    at_mm (N, 3) are points in the hand's frame, owner (N,) their bones, backness (N,) -1 on the palm side of the bone to
-    1 on its back, palm_side (N,) how far the surface faces out of the palm, mottling (N,) noise of deviation one.
+    at_mm (N, 3) are points in the hand's frame, owner (N,) their bones, backness (N,) -1 on the palm side of the bone
+    to 1 on its back, palm_side (N,) how far the surface faces out of the palm, mottling (N,) noise of deviation one.
     """
     tone, steps = rng.uniform(0, len(BACK_SRGB) - 1), np.arange(len(BACK_SRGB))
     tint = (1 + rng.normal(0, 0.035, 3)).astype(np.float32)

@@ -5,7 +5,7 @@ import sys
 
 
 def main(arguments: list[str]) -> int:
-    """Run `doctor` or the demo; returns the exit code. Nothing but the standard library is imported before doctor runs."""
+    """Run `doctor` or the demo; returns the exit code. Only the standard library is imported before doctor runs."""
     if arguments[:1] == ["doctor"]:
         from .doctor import main as doctor
 

@@ -23,7 +23,7 @@ def version_of(package: str) -> str | None:
 
 
 def too_new_for_tflite(numpy_version: str) -> bool:
-    """Whether tflite-runtime's wheel cannot work with this numpy: importing it succeeds, building an Interpreter fails."""
+    """Whether tflite-runtime's wheel cannot work with this numpy: it can be imported, but builds no Interpreter."""
     return int(numpy_version.split(".")[0]) >= 2
 
 

@@ -25,8 +25,8 @@ class BoxFinder:
     def __call__(self, heat: np.ndarray, size_wh: tuple[int, int]) -> tuple[tuple[int, int] | None, Box | None]:
         """peak_xy and box_xyxy in pixels of a frame of size_wh; both None when there is no heat at all.
 
-        The box grows from the peak along x while the column maxima stay at or above the threshold, and along y while the
-        row maxima do: a second warm spot behind a cold gap is left out.
+        The box grows from the peak along x while the column maxima stay at or above the threshold, and along y while
+        the row maxima do: a second warm spot behind a cold gap is left out.
         """
         if not heat.any():
             return None, None

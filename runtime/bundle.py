@@ -31,6 +31,7 @@ PROTOTYPES = "prototypes.npy"
 REQUIRED_FILES = (FEATURE_MAP, EMBEDDING, CLUSTER_CENTERS, CLUSTER_WEIGHTS, PROTOTYPES)
 
 UNIT_TOLERANCE = 1e-3  # how far the length of a "unit" row may be from 1
+GIVEN_LENGTH = 120  # an error shows no more of a manifest's value
 COPY_AGAIN = "Copy the bundle again, or build it anew with `make export`."
 REBUILD = "Build the bundle anew with `make export`, or use the runtime that came with it."
 
@@ -47,7 +48,8 @@ class Bundle:
         reject: least cosine to the best hand's prototype.
         box_threshold: where the box ends, as a fraction of the heat's peak.
         feature_map_tflite, embedding_tflite: the models, as bytes.
-        cluster_centers: (K, D) float32, unit length. cluster_weights: (K, C) float32. prototypes: (L, D) float32, unit length.
+        cluster_centers, prototypes: (K, D) and (L, D) float32, rows of unit length.
+        cluster_weights: (K, C) float32.
         manifest: the whole manifest.json.
     """
 
@@ -119,9 +121,9 @@ class _Tarball:
     def __init__(self, tar: tarfile.TarFile):
         self._tar = tar
         members = {posixpath.normpath(member.name): member for member in tar.getmembers() if member.isfile()}
-        tops = [posixpath.dirname(name) for name in members if posixpath.basename(name) == MANIFEST]
-        top = min(tops, key=lambda folder: folder.count("/") + bool(folder), default="")
-        self._members = {posixpath.relpath(name, top or "."): member for name, member in members.items()}
+        manifests = [name for name in members if posixpath.basename(name) == MANIFEST]
+        top = min(manifests, key=lambda name: name.count("/"), default=MANIFEST)[: -len(MANIFEST)]
+        self._members = {name[len(top) :]: member for name, member in members.items() if name.startswith(top)}
 
     def size(self, name: str) -> int | None:
         return self._members[name].size if name in self._members else None
@@ -162,7 +164,8 @@ def _read_fields(manifest: Any) -> dict[str, Any]:
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if not accepts(value):
-            raise BundleError(f"{MANIFEST}: {path}", given=json.dumps(value), expected=expected, remedy=REBUILD)
+            given = json.dumps(value)[:GIVEN_LENGTH]
+            raise BundleError(f"{MANIFEST}: {path}", given=given, expected=expected, remedy=REBUILD)
         return value
 
     def constant(path: str, only: Any) -> None:
@@ -174,15 +177,17 @@ def _read_fields(manifest: Any) -> dict[str, Any]:
     constant("input.crop", "whole")
     constant("input.resize", "stretch-2x2")
     need("clusters.count", _is_count, "a whole number above 0")
-    need("files", _is_file_table, f"names inside the bundle with sha256 and bytes, {', '.join(REQUIRED_FILES)} among them")
+    need("files", _is_file_table, f"files of the bundle with sha256 and bytes, among them {', '.join(REQUIRED_FILES)}")
     return {
         "name": need("name", _is_text, "a name"),
         "version": need("version", _is_text, "a version"),
-        "labels": tuple(need("labels", _are_labels, f"different names, a hand class first; {NONE_LABEL!r} only as the last")),
+        "labels": tuple(need("labels", _are_labels, f"different names, a hand class first, {NONE_LABEL!r} only last")),
         "size_wh": tuple(need("input.size_wh", lambda v: _are_counts(v, 2), "[width, height] in pixels")),
         "subtract": need("input.scaling.subtract", _is_number, "a number"),
         "divide": need("input.scaling.divide", lambda v: _is_number(v) and v != 0, "a number other than 0"),
-        "feature_shape_hwc": tuple(need("feature_layer.shape_hwc", lambda v: _are_counts(v, 3), "[rows, columns, channels]")),
+        "feature_shape_hwc": tuple(
+            need("feature_layer.shape_hwc", lambda v: _are_counts(v, 3), "[rows, columns, channels]")
+        ),
         "embedding_dim": need("embedding_dim", _is_count, "a whole number above 0"),
         "score_scale": need("score_scale", lambda v: _is_number(v) and v > 0, "a number above 0"),
         "reject": need("thresholds.reject", lambda v: _is_number(v) and -1 <= v <= 1, "a cosine, -1 to 1"),
@@ -218,7 +223,8 @@ def _is_file_table(value: Any) -> bool:
         inside = not path.is_absolute() and ".." not in path.parts and "\\" not in name and str(path) == name
         return inside and isinstance(entry, dict) and _is_text(entry.get("sha256")) and _is_count(entry.get("bytes"))
 
-    return isinstance(value, dict) and set(REQUIRED_FILES) <= set(value) and all(is_entry(*item) for item in value.items())
+    complete = isinstance(value, dict) and set(REQUIRED_FILES) <= set(value)
+    return complete and all(is_entry(*item) for item in value.items())
 
 
 def _checked_bytes(files: _Folder | _Tarball, name: str, entry: dict[str, Any]) -> bytes:

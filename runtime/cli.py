@@ -59,7 +59,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--bundle", metavar="PATH", type=Path, default=default_bundle_path(),
         help="bundle folder or .tar.gz (default: the one this runtime lies in, else models/janken)")
-    add("--source", metavar="S", default=DEFAULT_SOURCE, help="where frames come from, see below (default: 0, the first camera)")
+    add("--source", metavar="S", default=DEFAULT_SOURCE,
+        help="where frames come from, see below (default: 0, the first camera)")
     add("--mode", choices=MODES, default="heatmap", help="what is drawn on the photo (default: heatmap)")
     add("--display", choices=KINDS, default="window", help="where it is shown (default: window)")
     add("--render", action="store_true", help="draw although --display none shows nothing (benchmarks)")

@@ -1,7 +1,7 @@
 """`python3 -m runtime doctor`: what this machine has, what is wrong, and the exact command that mends it.
 
-Only the standard library is imported before numpy and the interpreter have been looked up by their metadata: doctor must
-be able to speak on a machine where importing them fails or crashes.
+Only the standard library is imported before numpy and the interpreter have been looked up by their metadata: doctor
+must be able to speak on a machine where importing them fails or crashes.
 """
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 from . import advice
 from .errors import BundleError, EdgeError, InterpreterError
@@ -118,7 +119,8 @@ def package_findings(version_of, python: tuple[int, int]) -> Iterator[Finding]:
         yield Finding("interpreter", f"ai-edge-litert {litert}")
     elif clash:
         mend = advice.install_line("numpy<2")
-        yield Finding("interpreter", f"tflite-runtime {tflite} cannot work with numpy {numpy}", mend, InterpreterError.exit_code)
+        found = f"tflite-runtime {tflite} cannot work with numpy {numpy}"
+        yield Finding("interpreter", found, mend, InterpreterError.exit_code)
     elif tflite:
         yield Finding("interpreter", f"tflite-runtime {tflite}")
     else:
@@ -128,7 +130,7 @@ def package_findings(version_of, python: tuple[int, int]) -> Iterator[Finding]:
 def camera_finding(devices: list[str]) -> Finding:
     """V4L2 devices and whether this user may use them. No camera is no fault: photos and videos work without."""
     if not devices:
-        mend = "Plug a USB camera in and look again: ls /dev/video* ; or give photos, a video or a .npy with --source."
+        mend = "Plug a USB camera in, then look again: ls /dev/video* ; or give photos or a video with --source."
         return Finding("camera", "no /dev/video*", mend)
     closed = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
     if closed:
@@ -143,8 +145,9 @@ def picture_findings() -> Iterator[Finding]:
     if opencv:
         yield Finding("pictures", "OpenCV: cameras, videos, photos, recordings, windows")
     else:
-        mend = f"For cameras, videos, recordings and windows. {advice.install_line(advice.OPENCV)}"
-        yield Finding("pictures", "Pillow: photos only" if pillow else "neither OpenCV nor Pillow: .npy frames only", mend)
+        mend = f"OpenCV adds cameras, videos and windows. {advice.install_line(advice.OPENCV)}"
+        found = "Pillow: photos only" if pillow else "neither OpenCV nor Pillow: .npy frames only"
+        yield Finding("pictures", found, mend)
 
 
 def _vcgencmd(question: str) -> str:
@@ -199,4 +202,5 @@ def bundle_findings(path: Path | None) -> Iterator[Finding]:
     for _ in range(TIMED_FRAMES):
         pipeline(black)
     ms = 1000 * (perf_counter() - started) / TIMED_FRAMES
-    yield Finding("speed", f"{ms:.2f} ms a frame of 320x240, without camera and drawing, {pipeline.networks.interpreter}")
+    found = f"{ms:.2f} ms a frame of 320x240, without camera and drawing, {pipeline.networks.interpreter}"
+    yield Finding("speed", found)

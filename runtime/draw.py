@@ -28,7 +28,7 @@ def heat_colours() -> np.ndarray:
 
 
 def canvas_size(frame_size_wh: tuple[int, int], height: int = CANVAS_HEIGHT) -> tuple[int, int]:
-    """size_wh of the overlay for a frame: the given height, and an even width (videos want one) of the frame's aspect."""
+    """size_wh of the overlay for a frame: the given height, and an even width (for videos) of the frame's aspect."""
     width, frame_height = frame_size_wh
     return max(2, 2 * round(width * height / frame_height / 2)), height
 
@@ -36,7 +36,9 @@ def canvas_size(frame_size_wh: tuple[int, int], height: int = CANVAS_HEIGHT) -> 
 class Overlay:
     """Composes overlays for one size of frame and one shape of heat; tables and matrices are made once, here."""
 
-    def __init__(self, frame_size_wh: tuple[int, int], heat_hw: tuple[int, int], size_wh: tuple[int, int] | None = None):
+    def __init__(
+        self, frame_size_wh: tuple[int, int], heat_hw: tuple[int, int], size_wh: tuple[int, int] | None = None
+    ):
         self.frame_size_wh = frame_size_wh
         self.size_wh = size_wh or canvas_size(frame_size_wh)
         width, height = self.size_wh

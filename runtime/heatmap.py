@@ -29,7 +29,7 @@ def class_activation_map(feature_map: np.ndarray, quantization: Quantization, we
 def bilinear_matrix(target: int, source: int) -> np.ndarray:
     """Matrix M, (target, source) float32, that stretches a row of `source` values to `target` values: M @ row.
 
-    Half-pixel centres: target pixel i looks at (i + 0.5) * source / target - 0.5; beyond the edge the edge's value holds.
+    Half-pixel centres: target pixel i looks at (i + 0.5) * source / target - 0.5; edges are clamped.
     Each row adds up to 1 and has at most two entries above 0.
     """
     position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)

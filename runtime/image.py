@@ -34,7 +34,7 @@ def check_frame(frame_rgb: object) -> tuple[int, int]:
 
 
 def sample_positions(source: int, target: int) -> np.ndarray:
-    """Where the 2 * target samples along one axis lie: floor((k + 0.5) * source / (2 * target)), k = 0 .. 2 * target - 1.
+    """Where the samples along one axis lie: floor((k + 0.5) * source / (2 * target)) for k = 0 .. 2 * target - 1.
 
     Written in integers, so that no rounding of floats can move a sample. Returns (2 * target,) intp.
     """

@@ -25,7 +25,8 @@ class JsonLines:
     def __init__(self, target: str):
         self._target = target
         try:
-            self._stream = sys.stdout if target == STDOUT else open(target, "w", encoding="utf-8")
+            # Kept open for the run's length and closed by `close`.
+            self._stream = sys.stdout if target == STDOUT else open(target, "w", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise UsageError("--json", given=error, expected="a file that can be written, or -") from error
 

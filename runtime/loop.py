@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Iterator
 
 from .camera import Frame, Source
 from .display import Display
@@ -49,7 +49,8 @@ class Tally:
         counts = ", ".join(f"{label} {count}" for label, count in sorted(self.labels.items()))
         unread = f"; {skipped} unreadable, skipped" if skipped else ""
         stages = ", ".join(f"{stage} {self.ms[stage] / max(1, self.frames):.2f}" for stage in STAGES)
-        return f"{self.frames} frames in {self.seconds:.1f} s: {counts or 'no result'}{unread}\nmean ms a frame: {stages}"
+        head = f"{self.frames} frames in {self.seconds:.1f} s: {counts or 'no result'}{unread}"
+        return f"{head}\nmean ms a frame: {stages}"
 
 
 def timed_frames(source: Source, over_again: bool, limit: int | None) -> Iterator[tuple[int, float, float, Frame]]:
@@ -74,7 +75,14 @@ def timed_frames(source: Source, over_again: bool, limit: int | None) -> Iterato
 
 
 def play(
-    source: Source, pipeline: Pipeline, outputs: Outputs, tally: Tally, *, mode: str, over_again: bool, limit: int | None
+    source: Source,
+    pipeline: Pipeline,
+    outputs: Outputs,
+    tally: Tally,
+    *,
+    mode: str,
+    over_again: bool,
+    limit: int | None,
 ) -> None:
     """Run until the source ends, `limit` frames are done, or the key q is pressed.
 

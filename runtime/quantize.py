@@ -28,5 +28,5 @@ def dequantize(quantized: np.ndarray, quantization: Quantization) -> np.ndarray:
 
 
 def pixel_table(subtract: float, divide: float, quantization: Quantization) -> np.ndarray:
-    """What each pixel value 0..255 becomes in the network's input: quantize((pixel - subtract) / divide). (256,) int8."""
+    """What each pixel value becomes in the network's input: quantize((0..255 - subtract) / divide), (256,) int8."""
     return quantize((np.arange(256) - subtract) / divide, quantization)

@@ -26,7 +26,7 @@ class Result:
     Attributes:
         label: a hand class, or `none` when the hand is rejected.
         score: probability of the label, 0 to 1; for `none` it is 1 minus the best hand's.
-        scores: probability of each hand class, in the bundle's order (`none` is left out, so they need not add up to 1).
+        scores: probability of each hand class, in the bundle's order; `none` is left out, so they may add up to less.
         size_wh: width and height of the source frame, pixels.
         box_xyxy, peak_xy: pixels of the source frame; None when the label is `none` or the heat is zero everywhere.
         cluster: row of `cluster_weights` that made the heat.

@@ -23,7 +23,8 @@ def classify(
 ) -> tuple[str, float, dict[str, float]]:
     """Label, score and the hand classes' scores.
 
-    Probabilities are softmax(score_scale * cosine), the scale being ArcFace's s (https://arxiv.org/abs/1801.07698, eq. 2).
+    Probabilities are softmax(score_scale * cosine), the scale being ArcFace's s
+    (https://arxiv.org/abs/1801.07698, eq. 2).
     The label is `none` when the `none` prototype is nearest, or when even the best hand's cosine is below `reject`.
 
     Args:

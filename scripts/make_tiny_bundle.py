@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make models/tiny/: a kilobyte-sized int8 bundle for tests, in the contract's form and with behaviour one can reason about.
+"""Make models/tiny/: a kilobyte-sized int8 bundle for tests, in the contract's form, with behaviour one can predict.
 
     python scripts/make_tiny_bundle.py [FOLDER]          needs tensorflow, see requirements/
 
-Nothing is trained. The feature network answers to pure colours in 4x4 pixel cells of a 16x16 image, so that a frame with
-a red, green or blue patch on grey is gu, choki or pa, its heat lies on the patch, and a grey frame is none. Weights come
-from fixed numbers and one seed; prototypes and cluster centres are means of the int8 network's own outputs.
+Nothing is trained. The feature network answers to pure colours in 4x4 pixel cells of a 16x16 image, so that a frame
+with a red, green or blue patch on grey is gu, choki or pa, its heat lies on the patch, and a grey frame is none. Its
+weights come from fixed numbers and one seed; prototypes and cluster centres are means of the int8 network's outputs.
 """
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from runtime.bundle import (  # noqa: E402
-    CLUSTER_CENTERS, CLUSTER_WEIGHTS, EMBEDDING, FEATURE_MAP, MANIFEST, PROTOTYPES, load_bundle,
+    CLUSTER_CENTERS,
+    CLUSTER_WEIGHTS,
+    EMBEDDING,
+    FEATURE_MAP,
+    MANIFEST,
+    PROTOTYPES,
+    load_bundle,
 )
 from runtime.interpreter import Network  # noqa: E402
 from runtime.quantize import dequantize, pixel_table  # noqa: E402
@@ -38,7 +44,7 @@ FRAMES_PER_LABEL = 32
 
 
 def colour_frame(label: str, rng: np.random.Generator) -> np.ndarray:
-    """A grey, slightly noisy frame with one patch, 1 to 3 cells wide and high, in the label's colour. uint8 (16, 16, 3)."""
+    """uint8 (16, 16, 3): a grey, noisy frame with a patch of the label's colour, 1 to 3 cells wide and high."""
     frame = rng.integers(0, 256) + rng.integers(-3, 4, (SIZE, SIZE, 1))
     frame = np.clip(np.repeat(frame, 3, axis=2), 0, 255).astype(np.uint8)
     if label != "none":
@@ -48,7 +54,7 @@ def colour_frame(label: str, rng: np.random.Generator) -> np.ndarray:
     return frame
 
 
-def build_networks(rng: np.random.Generator):
+def build_networks(rng: np.random.Generator) -> tuple:
     """The float networks: image -> ReLU6 feature map, feature map -> embedding."""
     import keras
 
@@ -82,7 +88,6 @@ def to_int8(model, samples: list[np.ndarray]) -> bytes:
     return converter.convert()
 
 
-
 def main(folder: Path) -> None:
     import tensorflow as tf
 
@@ -91,7 +96,8 @@ def main(folder: Path) -> None:
     images = [(frame - SUBTRACT) / DIVIDE for label in LABELS for frame in frames[label]]
     feature_net, embedding_net = build_networks(rng)
     features = [feature_net(image[None].astype(np.float32)).numpy()[0] for image in images]
-    assert min(f.min() for f in features) == 0 and max(f.max() for f in features) == FULL, "the joint's range is not ReLU6's"
+    # Both calibrations must see ReLU6's whole range, or the joint gets two different quantisations.
+    assert min(f.min() for f in features) == 0 and max(f.max() for f in features) == FULL
     models = {FEATURE_MAP: to_int8(feature_net, images), EMBEDDING: to_int8(embedding_net, features)}
 
     first, second = (Network(name, models[name], tf.lite.Interpreter, 1) for name in (FEATURE_MAP, EMBEDDING))
@@ -109,7 +115,8 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in models.items():
         (folder / name).write_bytes(content)
-    for name, array in ((CLUSTER_CENTERS, prototypes[:CLUSTERS]), (CLUSTER_WEIGHTS, cluster_weights), (PROTOTYPES, prototypes)):
+    arrays = {CLUSTER_CENTERS: prototypes[:CLUSTERS], CLUSTER_WEIGHTS: cluster_weights, PROTOTYPES: prototypes}
+    for name, array in arrays.items():
         np.save(folder / name, array.astype(np.float32), allow_pickle=False)
     write_manifest(folder, tf.__version__)
     print(f"{folder}: {load_bundle(folder)}, {sum(file.stat().st_size for file in folder.iterdir())} bytes")

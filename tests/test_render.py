@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from export.hand_poses import THUMB_MM, draw_skeleton
 from export.render import HAND_SHARE, POSES, contact_sheet, render_background, render_hand
 
 SIZE = 64
@@ -56,6 +57,24 @@ def test_hand_fills_its_share_of_the_canvas(pose):
         x0, y0, x1, y1 = box_of(hand.hand_alpha)
         # The wrist hides a little of the box that the share is measured on.
         assert HAND_SHARE[0] - 0.12 <= max(x1 - x0, y1 - y0) / SIZE <= HAND_SHARE[1] + 0.03
+
+
+@pytest.mark.parametrize(("pose", "stretched"), [("gu", "...."), ("choki", "||.."), ("pa", "||||")])
+def test_the_right_fingers_are_stretched(pose, stretched):
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        knuckle, middle, _, tip = draw_skeleton(pose, rng).fingers_mm.transpose(1, 0, 2)
+        beyond = np.linalg.norm(tip - knuckle, axis=1) > 1.5 * np.linalg.norm(middle - knuckle, axis=1)
+        assert "".join(".|"[int(is_out)] for is_out in beyond) == stretched
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_a_reaching_thumb_keeps_its_proportions(pose):
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        skeleton = draw_skeleton(pose, rng)
+        lengths = np.linalg.norm(np.diff(skeleton.thumb_mm, axis=0), axis=1)
+        np.testing.assert_allclose(lengths, THUMB_MM * skeleton.person.length, rtol=1e-6)
 
 
 def test_frame_is_black_outside_the_mask():

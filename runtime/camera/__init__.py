@@ -1,9 +1,10 @@
 """Where frames come from: one file a kind of source, all behind the small interface `Source`."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator, Protocol
+from typing import Callable, Protocol
 
 import numpy as np
 

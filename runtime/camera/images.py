@@ -1,4 +1,4 @@
-"""Photo files to frames, by OpenCV or else by Pillow: upright (EXIF orientation applied), and RGB whatever was stored."""
+"""Photo files to frames, by OpenCV or else by Pillow: upright (EXIF orientation applied), RGB whatever was stored."""
 from __future__ import annotations
 
 from pathlib import Path

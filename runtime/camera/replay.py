@@ -1,8 +1,8 @@
-"""Frames from disk: a photo, a folder of photos, a .npy. The .npy source needs numpy only and serves as the test camera."""
+"""Frames from disk: a photo, a folder of photos, a .npy. The .npy source needs numpy only and is the tests' camera."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 

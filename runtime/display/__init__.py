@@ -45,7 +45,9 @@ def open_display(kind: str) -> Display:
     """
     if kind == "web":
         raise UsageError(
-            "--display web is not in this version", expected="window or none", remedy="Use --display none --record out.mp4"
+            "--display web is not in this version",
+            expected="window or none",
+            remedy="Use --display none --record out.mp4",
         )
     if kind == "window":
         from .window import Window

@@ -38,7 +38,7 @@ class Recorder:
     def write(self, overlay_rgb: np.ndarray) -> None:
         """Add one overlay, uint8 (H, W, 3). Raises OutputError when the disk is full."""
         if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
-            raise OutputError(f"{self._path}: the disk is full", remedy="Free some space; what was recorded so far is kept.")
+            raise OutputError(f"{self._path}: the disk is full", remedy="What was recorded so far is kept.")
         if self._writer is None:
             self._size_wh = overlay_rgb.shape[1] // 2 * 2, overlay_rgb.shape[0] // 2 * 2  # the codec wants even numbers
             codec = self._cv2.VideoWriter_fourcc(*"mp4v")

@@ -47,7 +47,7 @@ class Window:
 
 
 def _require_screen() -> None:
-    """Try a window in a child process first: without a usable screen Qt aborts the process, and no `except` catches that."""
+    """Try a window in a child process first: without a usable screen Qt aborts its process, past any `except`."""
     probe = subprocess.run(
         [sys.executable, "-c", PROBE], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROBE_SECONDS
     )

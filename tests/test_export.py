@@ -1,0 +1,151 @@
+"""The exporter as its users meet it: errors, exit codes, the last good bundle, and one small run from photos to bundle."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from export import bundle
+from export.__main__ import main
+from runtime.bundle import load_bundle
+from runtime.pipeline import Pipeline
+
+ROOT = Path(__file__).parent.parent
+TINY = ROOT / "models" / "tiny"
+
+
+def photos(folder: Path, classes: dict[str, int]) -> Path:
+    rng = np.random.default_rng(0)
+    for i, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for k in range(count):
+            frame = rng.integers(0, 60, (48, 64, 3), np.uint8)
+            frame[10:40, 10:40, i % 3] = 220  # every class has a colour, so that a small run has something to learn
+            cv2.imwrite(str(folder / name / f"IMG_{k:04d}.png"), frame)
+    return folder
+
+
+@pytest.fixture
+def good_bundle(tmp_path) -> Path:
+    """A bundle from an earlier export, where the next one would go."""
+    target = tmp_path / "dist" / "janken-0.1.0"
+    target.mkdir(parents=True)
+    (target / "keep.txt").write_text("the last good bundle")
+    return target
+
+
+# --- nothing is lost ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError("bug")])
+def test_failed_build_leaves_the_last_bundle_and_no_litter(good_bundle, fault):
+    with pytest.raises(type(fault)), bundle.building(good_bundle) as folder:
+        (folder / "half").write_text("written")
+        raise fault
+    assert (good_bundle / "keep.txt").read_text() == "the last good bundle"
+    assert [p.name for p in good_bundle.parent.iterdir()] == [good_bundle.name]
+
+
+def test_finished_build_replaces_the_last_bundle_whole(good_bundle):
+    with bundle.building(good_bundle) as folder:
+        (folder / "new.txt").write_text("new")
+        assert (good_bundle / "keep.txt").exists()
+    assert [p.name for p in good_bundle.iterdir()] == ["new.txt"]
+    assert [p.name for p in good_bundle.parent.iterdir()] == [good_bundle.name]
+
+
+def test_full_disk_is_said_in_words(monkeypatch, capsys, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "dist/janken-0.1.0")
+    monkeypatch.setattr("export.__main__.pack", full)
+    assert main(["pack"]) == 1
+    assert "No space left on device: dist/janken-0.1.0; the last good bundle was not touched" in capsys.readouterr().err
+
+
+# --- photos that cannot be used -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes, words", [
+    ({}, "holds no class folders"),
+    ({"gu": 3}, "only one class found (gu)"),
+    ({"gu": 3, "pa": 0}, "holds no photos"),
+])
+def test_unusable_folders_end_with_2_and_words(tmp_path, capsys, good_bundle, classes, words):
+    folder = photos(tmp_path / "photos", classes)
+    folder.mkdir(exist_ok=True)
+    assert main(["--data", str(folder), "--out", str(good_bundle.parent), "--init", "random"]) == 2
+    assert words in capsys.readouterr().err
+    assert (good_bundle / "keep.txt").exists()
+
+
+def test_missing_folder_ends_with_2(tmp_path, capsys):
+    assert main(["--data", str(tmp_path / "nowhere")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_unknown_backbone_names_the_known_ones(tmp_path, capsys):
+    folder = photos(tmp_path / "photos", {"a": 2, "b": 2})
+    assert main(["--data", str(folder), "--backbone", "resnet"]) == 2
+    assert "known: mobilenet_v2_0.35, mobilenet_v2_0.5" in capsys.readouterr().err
+
+
+# --- packing --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not (TINY / "manifest.json").exists(), reason="models/tiny is not built")
+def test_packed_bundle_is_whole_and_repeats_byte_for_byte(tmp_path):
+    folder = bundle.pack(TINY, tmp_path / "a")
+    names = json.loads((folder / "manifest.json").read_text())["files"]
+    assert {"feature_map.tflite", "runtime/janken.py", "runtime/pipeline.py", "requirements.txt", "README.md"} <= set(names)
+    assert not [name for name in names if "pycache" in name]
+    again = bundle.pack(TINY, tmp_path / "b")
+    archive, other = (f.with_name(f.name + ".tar.gz").read_bytes() for f in (folder, again))
+    assert archive == other
+    assert load_bundle(folder.with_name(folder.name + ".tar.gz")).labels == load_bundle(TINY).labels
+
+
+# --- one small run --------------------------------------------------------------------------------------------------------
+
+SMALL = ["--init", "random", "--steps", "2", "--int8-steps", "2", "--rendered", "0", "--clusters", "2"]
+
+
+def test_photos_to_bundle(tmp_path, capsys):
+    """Two batches teach nothing, but every step runs: the bundle opens, answers, and says where it came from."""
+    folder = photos(tmp_path / "mugs", {"blue": 12, "red": 12})
+    (folder / "red" / "broken.jpg").write_bytes(b"not a photo")
+    assert main(["--data", str(folder), "--name", "mugs", "--out", str(tmp_path / "dist"), *SMALL]) == 0
+    target = tmp_path / "dist" / "mugs-0.1.0"
+    made = load_bundle(target)
+    assert made.labels == ("blue", "red", "none")
+    assert made.manifest["data"]["folders"] == ["mugs"] and len(made.manifest["data"]["fingerprint"]) == 64
+    assert {"float", "int8", "int8_against_float"} <= set(made.manifest["metrics"])
+    assert np.count_nonzero(made.cluster_weights, axis=1).max() <= 50
+    result = Pipeline.open(target)(np.zeros((48, 64, 3), np.uint8))
+    assert result.label in made.labels
+    assert "broken.jpg" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "dist").iterdir()) == ["mugs-0.1.0", "mugs-0.1.0-float.keras", "mugs-0.1.0.tar.gz"]
+
+
+def test_ctrl_c_in_training_leaves_the_last_bundle(tmp_path, good_bundle):
+    folder = photos(tmp_path / "photos", {"a": 12, "b": 12})
+    command = [sys.executable, "-m", "export", "--data", str(folder), "--out", str(good_bundle.parent), "--init", "random",
+               "--steps", "100000", "--rendered", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    seen = b""
+    while b"training" not in seen and process.poll() is None:
+        seen += os.read(process.stderr.fileno(), 4096)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, rest
+    assert b"interrupted; the last good bundle was not touched" in rest
+    assert [p.name for p in good_bundle.parent.iterdir()] == [good_bundle.name]
+    assert (good_bundle / "keep.txt").exists()
