@@ -105,8 +105,9 @@ def load_float(path: Path, bundle: Bundle):
     import keras
 
     if not path.is_file():
-        raise BundleError("the float network is missing", given=path, expected="the .keras file that `make export` writes beside "
-                          "the bundle", remedy="Give it with --float, or build the bundle anew with `make export`.")
+        raise BundleError("the float network is missing", given=path,
+                          expected="the .keras file that `make export` writes beside the bundle",
+                          remedy="Give it with --float, or build the bundle anew with `make export`.")
     try:
         model = keras.models.load_model(path)
     except Exception as error:  # Keras raises ValueError, TypeError, OSError, zipfile's errors ...
@@ -124,7 +125,8 @@ def load_float(path: Path, bundle: Bundle):
 def held_out(bundle: Bundle, data: Sequence[Path]) -> list[HeldOut]:
     """The frames under `data` that the bundle was not trained on: its test photos, and whole data sets it never saw."""
     if not data:
-        raise DataError("no photos to judge on: run `make data`, or give DATA=, or `python -m export heldout` for rendered frames")
+        raise DataError("no photos to judge on: run `make data`, or give DATA=, or make rendered frames with "
+                        "`python -m export heldout` and give that file")
     rendered = [path for path in data if path.suffix == ".npz"]
     folders = [path for path in data if path.suffix != ".npz"]
     frames = [frame for path in rendered for frame in heldout.read(path)]

@@ -158,8 +158,9 @@ def _limits(path: Path) -> dict[str, dict[str, float]]:
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UsageError(f"gate file {path} cannot be read", given=error) from error
     if not sound:
-        raise UsageError(f"gate file {path}", given=json.dumps(table), expected='{"figure": {"least": number}} or {"most": number}, '
-                         f"figures being {', '.join(figures)}")
+        raise UsageError(f"gate file {path}", given=json.dumps(table),
+                         expected='{"figure": {"least": number}} or {"most": number}, '
+                         + f"a figure being one of {', '.join(figures)}")
     return table
 
 

@@ -85,7 +85,11 @@ def save(frames: Sequence[HeldOut], path: Path) -> None:
     """Write frames of one size as a .npz that `read` takes; hands without a mask or a box cannot be stored."""
     np.savez_compressed(path, frames=np.stack([f.frame_rgb for f in frames]), names=np.array([f.name for f in frames]),
                         labels=np.array([f.label for f in frames]),
-                        hands=np.stack([np.zeros(f.frame_rgb.shape[:2], np.uint8) if f.hand is None else f.hand for f in frames]))
+                        hands=np.stack([_no_hand(f.frame_rgb) if f.hand is None else f.hand for f in frames]))
+
+
+def _no_hand(frame_rgb: np.ndarray) -> np.ndarray:
+    return np.zeros(frame_rgb.shape[:2], np.uint8)
 
 
 def read(path: Path) -> list[HeldOut]:
@@ -94,6 +98,7 @@ def read(path: Path) -> list[HeldOut]:
         with np.load(path, allow_pickle=False) as arrays:
             columns = [arrays[key] for key in ("frames", "names", "labels", "hands")]
     except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
-        raise DataError(f"{path} is not a file of held-out frames ({error}); write one with `python -m export heldout`") from error
+        raise DataError(f"{path} is not a file of held-out frames ({error}); "
+                        "write one with `python -m export heldout`") from error
     return [HeldOut(frame, str(name), str(label), bounds(hand) if hand.any() else None, hand if hand.any() else None)
             for frame, name, label, hand in zip(*columns)]

@@ -18,10 +18,10 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's r of two maps; 1 when both are flat, 0 when only one is."""
-    a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
-    if not a.any() or not b.any():
-        return 1.0 if not a.any() and not b.any() else 0.0
-    return cosine(a, b)
+    flat = np.ptp(a) == 0, np.ptp(b) == 0  # asked before the mean is taken off, whose rounding would leave a pattern
+    if any(flat):
+        return 1.0 if all(flat) else 0.0
+    return cosine(a - a.mean(), b - b.mean())
 
 
 def box_iou(a, b) -> float:

@@ -157,8 +157,8 @@ def _split_by_order(members: list[Photo]) -> list[Photo]:
     result = []
     for group in by_class.values():
         if len(group) < LEAST_PHOTOS:
-            raise DataError(f"class folder {group[0].path.parent} holds {len(group)} photos; at least {LEAST_PHOTOS} are needed, "
-                            "to train, to validate and to test: add some or remove the folder")
+            raise DataError(f"class folder {group[0].path.parent} holds {len(group)} photos; at least {LEAST_PHOTOS} are "
+                            "needed, to train, to validate and to test: add some or remove the folder")
         n_test = max(1, round(len(group) * TEST_SHARE))
         n_validation = max(1, round(len(group) * VALIDATION_SHARE))
         first_test = len(group) - n_test

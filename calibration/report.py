@@ -1,7 +1,7 @@
 """What the check found, for people: a table for the terminal, and one page with pictures.
 
-The page is a single file: pictures inside, no script, nothing fetched. Heat and boxes are drawn by `runtime.draw`, so that
-the page shows what the device shows.
+The page is a single file: pictures inside, no script, nothing fetched. Heat and boxes are drawn by `runtime.draw`, so
+that the page shows what the device shows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from runtime.results import NONE_LABEL, Box, Result
 
 SAMPLE, WORST = 12, 20  # rows of pictures
 SAMPLE_SEED = 0
+STYLE = Path(__file__).with_name("report.css")
 PICTURE_WH = 240, 180  # pixels that a picture fits in
 JPEG_QUALITY = 80
 MAP_WIDTH, MAP_MARGIN, DOT_RADIUS = 720, 14, 7  # SVG units
@@ -38,45 +39,11 @@ NONE_COLOUR = "#767676"
 RIGHT_RGB, WRONG_RGB = "0 114 178", "213 94 0"  # the first two of them
 WORDS = {  # figures whose name alone does not read well
     "accuracy_by_label_mean": "accuracy, mean over labels", "accuracy_hands": "accuracy, hands only",
-    "accuracy_int8": "accuracy of int8", "accuracy_drop": "accuracy lost by int8", "box_iou": "box IoU", "size_mb": "size, MB",
+    "accuracy_int8": "accuracy of int8", "accuracy_drop": "accuracy lost by int8", "box_iou": "box IoU",
+    "size_mb": "size, MB",
     "embedding_cosine_mean": "embedding cosine, mean", "embedding_cosine_worst": "embedding cosine, worst",
     "embedding_cosine_worst_1_percent": "embedding cosine, worst 1 %",
 }
-
-STYLE = """
-:root { color-scheme: light; --ink: #24292f; --soft: #656d76; --line: #dfe3e8; --good: #1a7f37; --bad: #b3261e }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 56rem; color: var(--ink); background: #fff;
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: anywhere }
-header { border-left: .4rem solid var(--good); padding: .25rem 0 .25rem 1rem; margin-bottom: 2rem }
-header.failed { border-color: var(--bad) }
-header p, header ul { margin: .35rem 0 }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .25rem }
-h1 b, .ok { color: var(--good) }
-.failed h1 b, .bad { color: var(--bad); font-weight: 600 }
-.soft { color: var(--soft); font-size: .875rem; margin: .25rem 0 .75rem }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: baseline }
-th { font-weight: 600 }
-tbody th { font-weight: 400 }
-th:first-child, td.words { text-align: left }
-td.words { white-space: nowrap }
-tr.source th, tr.source td { font-weight: 600 }
-tr.session th { padding-left: 1.25rem }
-.confusion td { min-width: 4rem; padding: .5rem; text-align: center; border: 2px solid #fff; border-radius: 4px }
-.confusion thead th { text-align: center; border: 0 }
-.confusion tbody th { border: 0 }
-.trio { display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem .6rem; margin: 0 0 1.4rem; max-width: 46rem }
-.trio figure { margin: 0; font-size: .8125rem; line-height: 1.35 }
-.trio .soft { font-size: .75rem }
-.trio img { display: block; max-width: 100%; border-radius: 4px; margin-bottom: .3rem }
-svg { display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 6px }
-svg text { font: 600 8px system-ui, sans-serif; fill: #fff; text-anchor: middle; dominant-baseline: central }
-.key { display: inline-block; width: .75rem; height: .75rem; border-radius: 50%; margin: 0 .3rem 0 .9rem }
-footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line) }
-"""
 
 
 @dataclass(frozen=True)
@@ -101,8 +68,8 @@ class Judged:
 def text(summary: dict[str, Any]) -> str:
     """The figures as a plain table.
 
-    `summary`: "float" and "int8" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate" (of each Verdict),
-    and "frames", what was judged on, in words.
+    `summary`: "float" and "int8" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate" (of each
+    Verdict), and "frames", what was judged on, in words.
     """
     lines = [f"\nmeasured on {summary['float']['frames']} {summary['frames']}", f"{'':<32}{'float':>8}{'int8':>8}"]
     lines += [f"{figure:<32}{number(a):>8}{number(b):>8}" for figure, a, b in _quality_rows(summary)]
@@ -125,15 +92,16 @@ def write(path: Path, summary: dict[str, Any], bundle: Bundle, frames: Sequence[
     sections = [
         _header(summary, bundle), _gate(summary), _quality(summary), _confusion(bundle, rows), _sources(rows),
         _pictures("A sample", f"{SAMPLE} frames drawn by a fixed seed, the labels taking turns.", sample(rows)),
-        _pictures("The worst", f"Up to {WORST} frames: wrong int8 labels first, then the int8 boxes furthest from the true "
-                  "box.", worst(rows)),
+        _pictures("The worst", f"Up to {WORST} frames: wrong int8 labels first, then the int8 boxes furthest from the "
+                  "true ones.", worst(rows)),
         _embedding_map(bundle, rows), _footer(summary, bundle),
     ]
-    title = f"{escape(bundle.name)} {escape(bundle.version)}: int8 against float"
-    path.write_text("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-                    f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n" + "\n".join(sections)
-                    + "\n</body></html>\n", encoding="utf-8")
+    head = ('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{escape(bundle.name)} {escape(bundle.version)}: int8 against float</title>"
+            f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>")
+    body = "\n".join(sections)
+    path.write_text(f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n',
+                    encoding="utf-8")
 
 
 def sample(rows: Sequence[Judged], count: int = SAMPLE, seed: int = SAMPLE_SEED) -> list[Judged]:
@@ -148,7 +116,7 @@ def sample(rows: Sequence[Judged], count: int = SAMPLE, seed: int = SAMPLE_SEED)
 
 
 def worst(rows: Sequence[Judged], count: int = WORST) -> list[Judged]:
-    """Wrong int8 labels first, then the lowest IoU of the int8 box; right frames whose box is not known are no candidates."""
+    """Wrong int8 labels first, then the lowest IoU of the int8 box; right ones without a known box are no candidates."""
     known = [(row.right, np.nan_to_num(row.iou(row.of_int8), nan=1.0), i) for i, row in enumerate(rows)
              if not row.right or not math.isnan(row.iou(row.of_int8))]
     return [rows[i] for *_, i in sorted(known)[:count]]
@@ -159,38 +127,41 @@ def _header(summary: dict[str, Any], bundle: Bundle) -> str:
                       for v in summary["gate"] if not v["passed"])
     word, reason = (("PASSED", "<p>Every figure of the gate is met: this bundle may ship.</p>") if summary["passed"]
                     else ("FAILED", f"<p>This bundle must not ship:</p><ul>{reasons}</ul>"))
-    return (f"<header class=\"{word.lower()}\"><h1><b>{word}</b> {escape(bundle.name)} {escape(bundle.version)}</h1>"
-            f"{reason}<p class=\"soft\">The float network and the int8 bundle made from it, through the same pipeline on "
-            f"{summary['float']['frames']} {escape(summary['frames'])}. Frames whose names begin with <code>rendered/</code> "
-            "are drawn, not photographed.</p></header>")
+    return (f'<header class="{word.lower()}"><h1><b>{word}</b> {escape(bundle.name)} {escape(bundle.version)}</h1>{reason}'
+            '<p class="soft">The float network and the int8 bundle made from it, through the same pipeline on '
+            f'{summary["float"]["frames"]} {escape(summary["frames"])}. Frames whose names begin with '
+            "<code>rendered/</code> are drawn, not photographed.</p></header>")
 
 
 def _gate(summary: dict[str, Any]) -> str:
-    rows = [(_words(v["figure"]), number(v["value"]), f"<td class=\"words\">{escape(v['bound'])}</td>",
-             "<td class=\"words ok\">ok</td>" if v["passed"] else "<td class=\"words bad\">FAILED</td>") for v in summary["gate"]]
+    outcome = {True: '<td class="words ok">ok</td>', False: '<td class="words bad">FAILED</td>'}
+    rows = [(_words(v["figure"]), number(v["value"]), f'<td class="words">{escape(v["bound"])}</td>', outcome[v["passed"]])
+            for v in summary["gate"]]
     rows += [(_words(figure), number(value), "<td></td>", "<td></td>") for figure, value in _ungated(summary)]
-    return _section("The gate", "How much of the float network int8 has kept. Heat, peaks and boxes are compared where both found "
-                    "a hand; peak distance is a share of the frame's diagonal.", _table(("", "value", "", ""), rows))
+    return _section("The gate", "How much of the float network int8 has kept. Heat, peaks and boxes are compared where "
+                    "both found a hand; peak distance is a share of the frame's diagonal.",
+                    _table(("", "value", "", ""), rows))
 
 
 def _quality(summary: dict[str, Any]) -> str:
     rows = [(_words(figure), number(a), number(b)) for figure, a, b in _quality_rows(summary)]
-    return _section("How right each is", "Shares of frames, and for boxes the mean IoU with the true box (a missing box counts "
-                    "as 0). False alarms: frames without a hand that got one.", _table(("", "float", "int8"), rows))
+    return _section("How right each is", "Shares of frames, and for boxes the mean IoU with the true box (a missing box "
+                    "counts as 0). False alarms: frames without a hand that got one.",
+                    _table(("", "float", "int8"), rows))
 
 
 def _confusion(bundle: Bundle, rows: Sequence[Judged]) -> str:
     labels = [label for label in bundle.labels if label != NONE_LABEL] + [NONE_LABEL]
     counts = metrics.confusion([r.of_int8.label for r in rows], [r.frame.label for r in rows], labels)
     body = []
-    for i, (label, row) in enumerate(zip(labels, counts)):
-        strength = 0.6 * np.sqrt(row / max(1, row.sum()))  # the root, so that one wrong frame of a hundred can be seen
-        cells = "".join(f"<td style=\"background: rgb({RIGHT_RGB if i == j else WRONG_RGB} / {strength[j]:.2f})\">{n}</td>"
-                        for j, n in enumerate(row))
-        body.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
-    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+    for i, label in enumerate(labels):
+        # the root, so that one wrong frame of a hundred can be seen
+        strength = 0.6 * np.sqrt(counts[i] / max(1, counts[i].sum()))
+        body.append((escape(label), *(
+            f'<td style="background: rgb({RIGHT_RGB if i == j else WRONG_RGB} / {strength[j]:.2f})">{count}</td>'
+            for j, count in enumerate(counts[i]))))
     return _section("What int8 takes for what", "A row for each true label, a column for each label that int8 said; frames.",
-                    f"<table class=\"confusion\"><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+                    _table(("", *map(escape, labels)), body, "confusion"))
 
 
 def _sources(rows: Sequence[Judged]) -> str:
@@ -199,41 +170,41 @@ def _sources(rows: Sequence[Judged]) -> str:
         by_source[row.frame.source][session_of(row.frame.name)].append(row)
     body = []
     for source, sessions in sorted(by_source.items()):
-        body.append(_source_row("source", source, [row for group in sessions.values() for row in group]))
+        body.append(_source_row(f"<b>{escape(source)}</b>", [row for group in sessions.values() for row in group]))
         if len(sessions) > 1:
-            body += [_source_row("session", session.split("/", 1)[1] or "(number only)", group)
+            body += [_source_row(escape(session.split("/", 1)[1] or "(number only)"), group)
                      for session, group in sorted(sessions.items())]
-    head = "".join(f"<th>{name}</th>" for name in ("", "frames", "float", "int8", "peak inside", "box IoU"))
-    return _section("Accuracy by source", "The data sets, and in each the sessions: file names without their running number. "
-                    "Float and int8: accuracy. Peak and box: of int8, where the hand's place is known.",
-                    f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+    return _section("Accuracy by source", "The data sets, and below each its sessions: file names without their running "
+                    "number. Float and int8: accuracy. Peak and box: of int8, where the hand's place is known.",
+                    _table(("", "frames", "float", "int8", "peak inside", "box IoU"), body))
 
 
-def _source_row(kind: str, name: str, group: Sequence[Judged]) -> str:
+def _source_row(name: str, group: Sequence[Judged]) -> tuple[str, ...]:
     frames = [row.frame for row in group]
-    of_float, of_int8 = (quality(frames, results) for results in ([r.of_float for r in group], [r.of_int8 for r in group]))
-    cells = "".join(f"<td>{number(v)}</td>" for v in (of_float.accuracy, of_int8.accuracy, of_int8.peak_inside, of_int8.box_iou))
-    return f"<tr class=\"{kind}\"><th>{escape(name)}</th><td>{len(group)}</td>{cells}</tr>"
+    of_float, of_int8 = quality(frames, [r.of_float for r in group]), quality(frames, [r.of_int8 for r in group])
+    figures = of_float.accuracy, of_int8.accuracy, of_int8.peak_inside, of_int8.box_iou
+    return name, str(len(group)), *map(number, figures)
 
 
 def _pictures(title: str, note: str, rows: Sequence[Judged]) -> str:
-    legend = " Photo, float, int8. Yellow: the box found; thin white line: the true box. Heat is drawn as on the device."
-    return _section(title, note + legend, "\n".join(map(_trio, rows)) or "<p>None.</p>", wide=False)
+    legend = ("From left to right: photo, float, int8. Yellow: the box found; thin white line: the true box. Heat and box "
+              "are drawn as on the device.")
+    return _section(title, f"{note} {legend}", "\n".join(map(_trio, rows)) or "<p>None.</p>")
 
 
 def _trio(row: Judged) -> str:
     """The photo, and what either network sees in it."""
     frame = row.frame
-    cells = [(_picture(frame), f"<b>{escape(frame.label)}</b><br><span class=\"soft\">{escape(frame.name)}</span>")]
+    cells = [(_picture(frame), f'<b>{escape(frame.label)}</b><br><span class="soft">{escape(frame.name)}</span>')]
     for name, result in (("float", row.of_float), ("int8", row.of_int8)):
         said = f"{name}: <b>{escape(result.label)}</b> {result.score:.2f}"
         if result.label != frame.label:
-            said = f"<span class=\"bad\">{said}, wrong</span>"
+            said = f'<span class="bad">{said}, wrong</span>'
         iou = row.iou(result)
         cells.append((_picture(frame, result), said + ("" if math.isnan(iou) else f"<br>IoU {iou:.2f}")))
-    figures = "".join(f"<figure><img alt=\"\" src=\"{picture}\"><figcaption>{caption}</figcaption></figure>"
+    figures = "".join(f'<figure><img alt="" src="{picture}"><figcaption>{caption}</figcaption></figure>'
                       for picture, caption in cells)
-    return f"<div class=\"trio\">{figures}</div>"
+    return f'<div class="trio">{figures}</div>'
 
 
 def _picture(frame: HeldOut, result: Result | None = None) -> str:
@@ -265,31 +236,33 @@ def _embedding_map(bundle: Bundle, rows: Sequence[Judged]) -> str:
     points, share = principal_plane(np.stack([row.of_int8.embedding for row in rows]))
     points -= points.min(0)
     span = points.max(0)
-    scale = (MAP_WIDTH - 2 * MAP_MARGIN) / max(span[0], 1e-9)
+    scale = (MAP_WIDTH - 2 * MAP_MARGIN) / max(*span, 1e-9)
     height = round(span[1] * scale) + 2 * MAP_MARGIN
     hands = [label for label in bundle.labels if label != NONE_LABEL]
     colours = {**{label: COLOURS[i % len(COLOURS)] for i, label in enumerate(hands)}, NONE_LABEL: NONE_COLOUR}
-    dots = []
-    for (x, y), row in zip(points * scale + MAP_MARGIN, rows):
-        ring = "" if row.right else " stroke=\"#000\" stroke-width=\"2\""
-        dots.append(f"<g><title>{escape(row.frame.name)}: {escape(row.of_int8.label)}</title><circle cx=\"{x:.0f}\" cy=\"{y:.0f}\" "
-                    f"r=\"{DOT_RADIUS}\" fill=\"{colours[row.frame.label]}\" fill-opacity=\".85\"{ring}/>"
-                    f"<text x=\"{x:.0f}\" y=\"{y:.0f}\">{row.of_int8.cluster}</text></g>")
-    legend = "".join(f"<span class=\"key\" style=\"background: {colours[label]}\"></span>{escape(label)}" for label in colours)
+    dots = "".join(_dot(row, x, y, colours[row.frame.label]) for (x, y), row in zip(points * scale + MAP_MARGIN, rows))
+    legend = "".join(f'<span class="key" style="background: {colour}"></span>{escape(label)}'
+                     for label, colour in colours.items())
     return _section("Map of the int8 embeddings", "Their two widest axes (principal components), which hold "
-                    f"{share:.0%} of the variance. Colour: true label. Number: cluster, which chooses the heat's channels. "
-                    "Black ring: int8 says another label.",
-                    f"<p class=\"soft\">{legend}</p><svg viewBox=\"0 0 {MAP_WIDTH} {height}\">{''.join(dots)}</svg>", wide=False)
+                    f"{share:.0%} of the variance. Colour: true label. Number: cluster, which chooses the heat's "
+                    "channels. Black ring: int8 says another label.",
+                    f'<p class="soft">{legend}</p><svg viewBox="0 0 {MAP_WIDTH} {height}">{dots}</svg>')
+
+
+def _dot(row: Judged, x: float, y: float, colour: str) -> str:
+    ring = "" if row.right else ' stroke="#000" stroke-width="2"'
+    return (f"<g><title>{escape(row.frame.name)}: {escape(row.of_int8.label)}</title>"
+            f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{DOT_RADIUS}" fill="{colour}" fill-opacity=".85"{ring}/>'
+            f'<text x="{x:.0f}" y="{y:.0f}">{row.of_int8.cluster}</text></g>')
 
 
 def principal_plane(embeddings: np.ndarray) -> tuple[np.ndarray, float]:
     """(N, D) -> coordinates on the two principal axes, (N, 2), and the share of the variance they hold, 0 to 1."""
-    centred = embeddings - embeddings.mean(0)
-    left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
-    points = np.zeros((len(embeddings), 2))
-    points[:, : len(lengths)] = (left * lengths)[:, :2]
+    left, lengths, _ = np.linalg.svd(embeddings - embeddings.mean(0), full_matrices=False)
+    plane = (left * lengths)[:, :2]
+    plane = np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))  # a single frame has one axis
     variance = float((lengths**2).sum())
-    return points, float((lengths[:2] ** 2).sum()) / variance if variance > 0 else 1.0
+    return plane, float((lengths[:2] ** 2).sum()) / variance if variance > 0 else 1.0
 
 
 def _footer(summary: dict[str, Any], bundle: Bundle) -> str:
@@ -297,7 +270,8 @@ def _footer(summary: dict[str, Any], bundle: Bundle) -> str:
     facts = {"bundle": summary["bundle"], "seed": manifest.get("seed"), "backbone": manifest.get("backbone"),
              "photos' fingerprint": str(manifest.get("data", {}).get("fingerprint", ""))[:16],
              "made with": ", ".join(f"{name} {version}" for name, version in manifest.get("tools", {}).items())}
-    return f"<footer class=\"soft\">{'. '.join(f'{k}: {escape(str(v))}' for k, v in facts.items() if v not in (None, ''))}.</footer>"
+    known = [f"{name}: {escape(str(value))}" for name, value in facts.items() if value not in (None, "")]
+    return f"<footer>{' · '.join(known)}</footer>"
 
 
 def _quality_rows(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
@@ -313,14 +287,14 @@ def _words(figure: str) -> str:
     return escape(WORDS.get(figure, figure.replace("_", " ")))
 
 
-def _section(title: str, note: str, content: str, wide: bool = True) -> str:
-    inner = f"<div class=\"scroll\">{content}</div>" if wide else content
-    return f"<section><h2>{title}</h2><p class=\"soft\">{note}</p>{inner}</section>"
+def _section(title: str, note: str, content: str) -> str:
+    return f'<section><h2>{title}</h2><p class="soft">{note}</p>{content}</section>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """First column as row headings; a cell that is a <td> already is taken as it is."""
-    def cells(row):
-        return f"<th>{row[0]}</th>" + "".join(c if c.startswith("<td") else f"<td>{c}</td>" for c in row[1:])
-    return (f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
-            f"<tbody>{''.join(f'<tr>{cells(row)}</tr>' for row in rows)}</tbody></table>")
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
+    """Cells are HTML; the first of a row is its heading, and one that is a <td> already is taken as it is."""
+    headings = "".join(f"<th>{name}</th>" for name in head)
+    body = "".join(f"<tr><th>{name}</th>{''.join(c if c.startswith('<td') else f'<td>{c}</td>' for c in cells)}</tr>"
+                   for name, *cells in rows)
+    return (f'<div class="scroll"><table class="{kind}"><thead><tr>{headings}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>")

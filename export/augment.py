@@ -127,7 +127,7 @@ class Augmenter:
 
     def _over_background(self, cutout: Cutout) -> tuple[np.ndarray, np.ndarray]:
         matrix = self._warp(cutout.box_xyxy, (0.22, 1.05), degrees=35)
-        hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh)
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
         if self.rng.random() < 0.5:  # hand and place were not lit alike

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
@@ -22,6 +22,7 @@ from export.arcface import SCALE, ArcFace
 from export.pool import rendered_hands
 from runtime.bundle import Bundle
 from runtime.interpreter import load_networks
+from runtime.pipeline import Pipeline
 
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
@@ -29,69 +30,105 @@ CHECKPOINT_STEPS, FULL_STEPS = 250, 2000
 CHECKPOINT_RATE, FULL_RATE = 2e-4, 1e-3  # a checkpoint only needs a nudge
 
 
-def build(options: argparse.Namespace) -> Path:
-    """Train, convert, fit, check, and put the bundle in place; returns its folder. Prints the table of results."""
-    start = time.monotonic()
-    keras.utils.set_random_seed(options.seed)
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from: photos of all splits, the training photos' frames, and the stream of augmented batches."""
+
+    folders: list[Path]
+    photos: list[Photo]
+    labels: list[str]
+    train_photos: list[Photo]
+    train_frames: list[np.ndarray]
+    rendered: int
+    augmenter: augment.Augmenter
+
+    @property
+    def measured_on(self) -> str:
+        return "held-out photos" if self.photos else "RENDERED hands, held out"
+
+
+def gather(options: argparse.Namespace, map_wh: tuple[int, int]) -> Material:
+    """Read the photos and draw the hands. Raises DataError when the photos cannot be used."""
     folders = options.data or photos_module.public_folders()
     photos = photos_module.split(photos_module.scan(folders), options.seed) if folders else []
     labels = photos_module.labels_of(photos) if photos else [*photos_module.JANKEN_ORDER, NONE]
     print(f"photos from {', '.join(map(str, folders))}\n{photos_module.describe(photos)}" if photos
           else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
+    kept, frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
     hands = rendered_hands(options.rendered, options.seed) if set(labels) - {NONE} == JANKEN and options.rendered else []
+    augmenter = augment.Augmenter(kept, frames, hands, labels, model.SIZE_WH, map_wh, options.seed)
+    return Material(folders, photos, labels, kept, frames, len(hands), augmenter)
 
-    start_model = model.build(options.backbone or model.BACKBONE, options.init)
-    map_wh = start_model.outputs[0].shape[2:0:-1]
-    train_photos, train_frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
-    augmenter = augment.Augmenter(train_photos, train_frames, hands, labels, model.SIZE_WH, map_wh, options.seed)
 
+def build(options: argparse.Namespace) -> Path:
+    """Train, convert, fit, check, and put the bundle in place; returns its folder. Prints the table of results."""
+    start = time.monotonic()
+    keras.utils.set_random_seed(options.seed)
+    trained = model.build(options.backbone or model.BACKBONE, options.init)
+    material = gather(options, trained.outputs[0].shape[2:0:-1])
+    steps = teach(trained, material, options)
+    if options.save_checkpoint:
+        trained.save_weights(options.save_checkpoint)
+
+    frames = representative(material.train_frames or list(material.augmenter.batch(400).frames), model.SIZE_WH, options.seed)
+    inputs = model.normalise(frames)
+    network = distil.distil(trained, material.augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
+    feature_net, embedding_net = model.split(network)
+    content = _convert(feature_net, embedding_net, inputs)
+
+    target = options.out / f"{options.name}-{options.bundle_version}"
+    with bundle.building(target) as folder:
+        fields = _fields(options, material, trained, steps)
+        made = _fit_and_write(folder, fields, content, embedding_net, material, options)
+        fields["metrics"] = judge(made, network, trained, material)
+        bundle.add_runtime(folder)
+        bundle.write_manifest(folder, fields)
+        bundle.tar(folder, target)
+        network.save(folder / "float.keras")
+    (target / "float.keras").replace(target.with_name(f"{target.name}-float.keras"))  # for the workstation only
+    print(report.text(fields["metrics"]))
+    if not all(line["passed"] for line in fields["metrics"]["gate"]):
+        print("export: the int8 bundle is below the gate; `make check` shows where. A larger --int8-steps usually helps.",
+              file=sys.stderr)
+    print(f"{target} and {target}.tar.gz in {time.monotonic() - start:.0f} s")
+    return target
+
+
+def teach(network: keras.Model, material: Material, options: argparse.Namespace) -> int:
+    """Train `network` in place; returns the number of batches."""
     from_checkpoint = options.init == "checkpoint"
     steps = options.steps if options.steps is not None else CHECKPOINT_STEPS if from_checkpoint else FULL_STEPS
     recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
                           top_channels=options.top_channels)
-    train.train(start_model, ArcFace(len(labels)), augmenter.batches(recipe.batch_size, steps), recipe)
-    if options.save_checkpoint:
-        start_model.save_weights(options.save_checkpoint)
-
-    frames = representative(train_frames or list(augmenter.batch(400).frames), model.SIZE_WH, options.seed)
-    network = distil.distil(start_model, augmenter.batches(48, options.int8_steps), options.int8_steps, model.normalise(frames))
-    feature_net, embedding_net = model.split(network)
-    content = _convert(feature_net, embedding_net, model.normalise(frames))
-
-    validation, test = (_held_out(photos, name) if photos else rendered_frames(name, 200) for name in ("validation", "test"))
-    target = options.out / f"{options.name}-{options.bundle_version}"
-    with bundle.building(target) as folder:
-        fields = _fields(options, labels, start_model, photos, folders, steps, len(hands))
-        made = _fit_and_write(folder, fields, content, embedding_net, augmenter, train_photos, train_frames, validation, options)
-        of_float = compare.judge(compare.float_pipeline(made, network), test, "float, held out")
-        of_int8 = compare.judge(bundle_pipeline(made), test, "int8, held out")
-        measured = compare.fidelity(test, of_float, of_int8, made)
-        fields["thresholds"] = made.manifest["thresholds"]
-        fields["metrics"] = {"float": asdict(compare.quality(test, of_float)), "int8": asdict(compare.quality(test, of_int8)),
-                             "int8_against_float": asdict(measured),
-                             "frames": "held-out photos" if photos else "rendered hands, held out"}
-        bundle.add_runtime(folder)
-        bundle.write_manifest(folder, fields)
-        network.save(target.with_name(f".{target.name}-float.keras"))
-        bundle.tar(folder, target)
-    target.with_name(f".{target.name}-float.keras").rename(target.with_name(f"{target.name}-float.keras"))
-    print(table(fields["metrics"], compare.gate(measured)))
-    print(f"{target} ({sum(f.stat().st_size for f in target.glob('*.*')) / 1e6:.2f} MB) in {time.monotonic() - start:.0f} s")
-    return target
+    if steps:
+        train.train(network, ArcFace(len(material.labels)), material.augmenter.batches(recipe.batch_size, steps), recipe)
+    return steps
 
 
-def bundle_pipeline(made: Bundle):
-    """The runtime's pipeline around the int8 networks of a bundle."""
-    from runtime.pipeline import Pipeline
-    return Pipeline(made, load_networks(made, threads=2))
+def judge(made: Bundle, network: keras.Model, trained: keras.Model, material: Material) -> dict:
+    """The manifest's metrics, on frames nothing was trained or tuned on.
+
+    `trained` is the float network before it was taught to survive int8, `network` the one that was converted.
+    """
+    test = held_out(material, "test")
+    of_trained = compare.judge(compare.float_pipeline(made, trained), test, "as trained, held out")
+    of_float = compare.judge(compare.float_pipeline(made, network), test, "float, held out")
+    of_int8 = compare.judge(Pipeline(made, load_networks(made, threads=2)), test, "int8, held out")
+    measured = compare.fidelity(test, of_float, of_int8, made)
+    return {"frames": material.measured_on, "trained": asdict(compare.quality(test, of_trained)),
+            "float": asdict(compare.quality(test, of_float)), "int8": asdict(compare.quality(test, of_int8)),
+            "int8_against_float": asdict(measured),
+            "int8_against_trained": asdict(compare.fidelity(test, of_trained, of_int8, made)),
+            "gate": [asdict(line) for line in compare.gate(measured)]}
+
+
+def held_out(material: Material, split: str) -> list[HeldOut]:
+    """The frames of a split; rendered ones when there are no photos."""
+    return heldout.from_photos(_of(material.photos, split)) if material.photos else rendered_frames(split, 200)
 
 
 def _of(photos: Sequence[Photo], split: str) -> list[Photo]:
     return [photo for photo in photos if photo.split == split]
-
-
-def _held_out(photos: Sequence[Photo], split: str) -> list[HeldOut]:
-    return heldout.from_photos(_of(photos, split))
 
 
 def rendered_frames(split: str, count: int) -> list[HeldOut]:
@@ -124,12 +161,12 @@ def _convert(feature_net: keras.Model, embedding_net: keras.Model, inputs: np.nd
     return feature_map, convert.weld(feature_map, convert.to_int8(embedding_net, [row[None] for row in maps]))
 
 
-def _fields(options, labels, network, photos, folders, steps, rendered) -> dict:
+def _fields(options: argparse.Namespace, material: Material, network: keras.Model, steps: int) -> dict:
     """The manifest, but for what is fitted and measured later."""
     maps, embedding = network.outputs
     backbone = options.backbone or model.BACKBONE
     return {
-        "name": options.name, "version": options.bundle_version, "task": "classify", "labels": labels,
+        "name": options.name, "version": options.bundle_version, "task": options.task, "labels": material.labels,
         "input": {"size_wh": list(model.SIZE_WH), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
                   "scaling": {"subtract": model.SUBTRACT, "divide": model.DIVIDE}},
         "backbone": backbone,
@@ -138,37 +175,31 @@ def _fields(options, labels, network, photos, folders, steps, rendered) -> dict:
         "thresholds": {"reject": -1.0, "box": fit.DEFAULT_BOX},
         "clusters": {"count": options.clusters, "top_channels": options.top_channels},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": options.init, "steps": steps, "int8_steps": options.int8_steps, "rendered_hands": rendered},
-        "data": {"folders": [Path(f).resolve().name for f in folders],
-                 "fingerprint": photos_module.fingerprint(photos),
-                 "photos": len(photos), "representative": "training photos" if photos else "rendered hands",
-                 "test_files": [p.name for p in _of(photos, "test")]},
+        "training": {"init": options.init, "steps": steps, "int8_steps": options.int8_steps, "rendered_hands": material.rendered},
+        "data": {"folders": [folder.resolve().name for folder in material.folders],
+                 "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),
+                 "representative": "training photos" if material.photos else "rendered hands",
+                 "test_files": [p.name for p in _of(material.photos, "test")]},
         "reproducible": bundle.REPRODUCIBLE,
     }
 
 
-def _fit_and_write(folder, fields, content, embedding_net, augmenter, train_photos, train_frames, validation, options) -> Bundle:
+def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], embedding_net: keras.Model, material: Material,
+                   options: argparse.Namespace) -> Bundle:
     """Fit prototypes, clusters and thresholds on the int8 outputs and write the bundle's files."""
-    labels, (_, _, channels) = fields["labels"], fields["feature_layer"]["shape_hwc"]
-    classes = len(labels)
+    labels, channels, dim = fields["labels"], fields["feature_layer"]["shape_hwc"][2], fields["embedding_dim"]
+    # an empty method around the networks, so that they are run by the runtime's own code
     draft = bundle.write(folder, {**fields, "clusters": {"count": 1, "top_channels": 1}}, *content,
-                         np.eye(1, fields["embedding_dim"]), np.zeros((1, channels)), np.eye(classes, fields["embedding_dim"]))
+                         np.eye(1, dim), np.zeros((1, channels)), np.eye(len(labels), dim))
     networks = load_networks(draft, threads=2)
-    batch = augmenter.batch(REFERENCE_FRAMES)
-    frames = [*batch.frames, *train_frames]
-    truth = np.array([*batch.labels, *(labels.index(p.label) for p in train_photos)])
-    kept = [i for i in range(len(frames)) if i < REFERENCE_FRAMES or train_photos[i - REFERENCE_FRAMES].label != NONE]
-    fitted = fit.fit(networks, embedding_net, [frames[i] for i in kept], truth[kept], classes, size_wh=model.SIZE_WH,
-                     subtract=model.SUBTRACT, divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels,
-                     seed=options.seed)
+    batch = material.augmenter.batch(REFERENCE_FRAMES)
+    whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
+             if photo.label != NONE]
+    frames = [*batch.frames, *(frame for frame, _ in whole)]
+    truth = np.array([*batch.labels, *(label for _, label in whole)])
+    fitted = fit.fit(networks, embedding_net, frames, truth, len(labels), size_wh=model.SIZE_WH, subtract=model.SUBTRACT,
+                     divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels, seed=options.seed)
     fields["clusters"]["count"] = len(fitted.clusters.centers)
     made = bundle.write(folder, fields, *content, fitted.clusters.centers, fitted.clusters.weights, fitted.prototypes)
-    fields["thresholds"] = fit.thresholds(made, networks, validation)
+    fields["thresholds"] = fit.thresholds(made, networks, held_out(material, "validation"))
     return bundle.write_manifest(folder, fields)
-
-
-def table(measured: dict, verdicts: list[compare.Verdict]) -> str:
-    """The results as plain text."""
-    if not all(v.passed for v in verdicts):
-        print("export: the int8 bundle is below the gate; `make check` shows where. More INT8_STEPS usually help.", file=sys.stderr)
-    return report.text({**measured, "gate": [asdict(v) for v in verdicts]})

@@ -19,8 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle import (CLUSTER_CENTERS, CLUSTER_WEIGHTS, EMBEDDING, FEATURE_MAP, MANIFEST, PROTOTYPES, REQUIRED_FILES, SCHEMA,
-                            Bundle, load_bundle)
+from runtime.bundle import (
+    CLUSTER_CENTERS,
+    CLUSTER_WEIGHTS,
+    EMBEDDING,
+    FEATURE_MAP,
+    MANIFEST,
+    PROTOTYPES,
+    REQUIRED_FILES,
+    SCHEMA,
+    Bundle,
+    load_bundle,
+)
 
 ROOT = Path(__file__).parent.parent
 VERSION = "0.1.0"

@@ -43,14 +43,13 @@ SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
 
 CHECKPOINT = Path(__file__).parent.parent / "models" / "checkpoint" / f"{BACKBONE}.weights.h5"
-INITS = ("checkpoint", "imagenet", "random", "a .h5 file")
 
 
 def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int, int] = SIZE_WH) -> keras.Model:
     """Keras model: float32 (B, H, W, 3) -> [feature map (B, h, w, C), embedding (B, D), not normalised].
 
-    `init`: "checkpoint" (models/checkpoint, already taught hands), "imagenet" (downloaded by Keras), "random", or the path
-    of a .h5 file whose layers are named as the backbone's.
+    `init`: "checkpoint" (models/checkpoint, already taught hands), "imagenet" (downloaded by Keras), "random", or a file: a
+    .weights.h5 from --save-checkpoint, or an older .h5 whose layers are named as the backbone's.
     Raises DataError when the wanted starting weights are not to be had.
     """
     if backbone not in BACKBONES:
@@ -69,6 +68,8 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
         if not CHECKPOINT.is_file() or backbone != BACKBONE:
             raise DataError(f"no checkpoint for {backbone} in {CHECKPOINT.parent}; use INIT=imagenet or INIT=random")
         model.load_weights(CHECKPOINT)
+    elif init.endswith(".weights.h5"):
+        model.load_weights(init)
     elif init.endswith(".h5"):
         whole.load_weights(init, by_name=True)  # before Keras 3, layers were stored by name
     return model

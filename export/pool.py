@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from export import hand_model, render
 from export.render import POSES, RenderedHand, render_hand
 
 CACHE = Path(__file__).parent.parent / "build"
+RENDERER = ("hand_model", "hand_poses", "light", "render", "rooms", "skin")  # a change in any of these draws the pool anew
 WEIGHT = {"other": 0.5}  # of a pose against the others
 
 
 def rendered_hands(count: int, seed: int) -> list[RenderedHand]:
     """`count` hands over all poses, the same ones for the same seed and renderer."""
-    code = b"".join(Path(module.__file__).read_bytes() for module in (hand_model, render))
+    code = b"".join(Path(__file__).with_name(f"{module}.py").read_bytes() for module in RENDERER)
     path = CACHE / f"rendered-{count}-{seed}-{hashlib.sha256(code).hexdigest()[:12]}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Callable
 
 import numpy as np
+from numpy.lib import format as npy_format  # np.load would also take .npz and pickles
 
 from .errors import BundleError
 from .results import NONE_LABEL
@@ -243,7 +244,7 @@ def _checked_bytes(files: _Folder | _Tarball, name: str, entry: dict[str, Any]) 
 def _array(content: dict[str, bytes], name: str, shape: tuple[int, int], *, unit: bool) -> np.ndarray:
     expected = f"float32 {shape}, finite" + (", rows of length 1" if unit else "")
     try:
-        array = np.load(io.BytesIO(content[name]), allow_pickle=False)
+        array = npy_format.read_array(io.BytesIO(content[name]), allow_pickle=False)
     except ValueError as error:
         raise BundleError(f"{name}: not a plain array", given=error, expected=expected, remedy=REBUILD) from error
     if array.dtype != np.float32 or array.shape != shape:

@@ -73,7 +73,8 @@ class GradCam:
         self.compute = compute
 
     def __call__(self, frame_rgb):
-        image = (cv2.resize(frame_rgb, self.bundle.size_wh)[None].astype(np.float32) - self.bundle.subtract) / self.bundle.divide
+        image = cv2.resize(frame_rgb, self.bundle.size_wh)[None].astype(np.float32)
+        image = (image - self.bundle.subtract) / self.bundle.divide
         cosines, heat = self.compute(tf.constant(image))
         return self.bundle.labels[int(np.argmax(cosines))], heat_overlay(frame_rgb, cv2.resize(heat.numpy(), OVERLAY_WH))
 
@@ -82,11 +83,13 @@ class ReferenceLoop:
     """Faster-Grad-CAM's loop as described, with its public weights; raises FileNotFoundError without them."""
 
     def __init__(self):
-        whole = keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=0.5, include_top=False, weights=None, pooling="avg")
+        whole = keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=0.5, include_top=False, weights=None,
+                                               pooling="avg")
         whole.load_weights(REFERENCE / "weights.h5", by_name=True)
         model = keras.Model(whole.input, [whole.get_layer(REFERENCE_LAYER).output, whole.output])
         self.network = LiteNetwork(float_tflite(model), {"maps": 4, "embedding": 2})
-        read = [np.loadtxt(REFERENCE / f"{name}.csv", delimiter=",") for name in ("vector_pa", "channel_adress", "channel_weight")]
+        names = ("vector_pa", "channel_adress", "channel_weight")
+        read = [np.loadtxt(REFERENCE / f"{name}.csv", delimiter=",") for name in names]
         self.vectors, self.channels, self.weights = read[0].astype(np.float32), read[1].astype(int), read[2]
         self.kmeans = KMeans(len(self.channels), n_init=1, random_state=0).fit(self.vectors)
 
@@ -145,8 +148,7 @@ class Ours:
 
 
 def float_tflite(model: keras.Model) -> bytes:
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    return converter.convert()
+    return tf.lite.TFLiteConverter.from_keras_model(model).convert()
 
 
 def frames(source: Path | None, count: int, seed: int = 0) -> np.ndarray:
@@ -169,13 +171,13 @@ def main() -> None:
     bundle = load_bundle(folder)
     model = load_float(folder.with_name(f"{folder.name}-float.keras"), bundle)
     shown = frames(options.source, options.frames)
-    ways = {"TF Grad-CAM": GradCam(bundle, model), "reference loop": None, "ours float": Ours(bundle, FloatLite(model, bundle.divide)),
-            "ours int8": Ours(bundle, load_networks(bundle, threads=1))}
+    ways = {"TF Grad-CAM": GradCam(bundle, model)}
     if REFERENCE.is_dir():
         ways["reference loop"] = ReferenceLoop()
     else:
-        del ways["reference loop"]
         print(f"the reference loop is left out: its weights are not in {REFERENCE}", file=sys.stderr)
+    ways["ours float"] = Ours(bundle, FloatLite(model, bundle.divide))
+    ways["ours int8"] = Ours(bundle, load_networks(bundle, threads=1))
     times = {name: [] for name in ways}
     for i in trange(-5, len(shown), desc="frames"):  # five to warm up
         for name, way in ways.items():
@@ -191,7 +193,8 @@ def write(times: dict[str, list[float]], folder: Path, what: str) -> None:
     ours = np.median(times["ours int8"])
     rows = [(name, *(round(float(np.percentile(ms, p)), 3) for p in (50, 10, 90)), round(float(np.median(ms) / ours), 2))
             for name, ms in times.items()]
-    print(f"{folder}, {len(times['ours int8'])} {what}, {FRAME_WH[0]}x{FRAME_WH[1]} to label and overlay, one thread but for TensorFlow")
+    print(f"{folder}, {len(times['ours int8'])} {what}, {FRAME_WH[0]}x{FRAME_WH[1]} to label and overlay, "
+          "one thread but for TensorFlow")
     print(f"{'':<16}{'median ms':>10}{'p10':>8}{'p90':>8}{'times ours int8':>17}")
     for name, median, low, high, ratio in rows:
         print(f"{name:<16}{median:>10.2f}{low:>8.2f}{high:>8.2f}{ratio:>17.1f}")

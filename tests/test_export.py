@@ -131,7 +131,8 @@ def test_photos_to_bundle(tmp_path, capsys):
     result = Pipeline.open(target)(np.zeros((48, 64, 3), np.uint8))
     assert result.label in made.labels
     assert "broken.jpg" in capsys.readouterr().err
-    assert sorted(p.name for p in (tmp_path / "dist").iterdir()) == ["mugs-0.1.0", "mugs-0.1.0-float.keras", "mugs-0.1.0.tar.gz"]
+    made = sorted(p.name for p in (tmp_path / "dist").iterdir())
+    assert made == ["mugs-0.1.0", "mugs-0.1.0-float.keras", "mugs-0.1.0.tar.gz"]
 
 
 def test_ctrl_c_in_training_leaves_the_last_bundle(tmp_path, good_bundle):

@@ -94,7 +94,7 @@ def test_gradient_passes_the_rounding_and_stops_at_the_ends():
 
 def test_simulated_int8_is_what_the_converter_makes():
     """The rounding in training is only worth something if the converted network then gives the same answers."""
-    from runtime.interpreter import find_interpreter, Network
+    from runtime.interpreter import Network, find_interpreter
     from runtime.quantize import dequantize, quantize
 
     rounding = fold.Rounding()
@@ -105,7 +105,8 @@ def test_simulated_int8_is_what_the_converter_makes():
     simulated = np.array(student(FRAMES)[0])
     maps = keras.Model(*(lambda plain: (plain.input, plain.outputs[0]))(fold.fold(student)))
     network = Network("feature map", convert.to_int8(maps, [row[None] for row in FRAMES]), find_interpreter()[1], 1)
-    real = np.stack([dequantize(network(quantize(row, network.input_quantization)), network.output_quantization) for row in FRAMES])
+    inputs = [quantize(row, network.input_quantization) for row in FRAMES]
+    real = np.stack([dequantize(network(row), network.output_quantization) for row in inputs])
     assert np.abs(real - simulated).max() <= 2.01 * 6 / 255  # two steps: the input is rounded in one and not in the other
     assert np.abs(real - simulated).mean() < 0.3 * 6 / 255
 

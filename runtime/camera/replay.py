@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from ..errors import SourceError
 from . import Frame, Warn
@@ -76,7 +77,7 @@ class ArraySource:
     def __init__(self, path: Path):
         expected = "a .npy of uint8 frames (N, H, W, 3), RGB, N at least 1"
         try:
-            frames = np.load(path, mmap_mode="r", allow_pickle=False)
+            frames = npy_format.open_memmap(path, mode="r")  # never unpickles: objects cannot be mapped
         except (OSError, ValueError) as error:
             raise SourceError(f"{path}: cannot be opened", given=error, expected=expected) from error
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.box import BoxFinder, grow, scale_center, scale_span
+from runtime.results import Box
+
+
+def heat(*rows: list[float]) -> np.ndarray:
+    return np.array(rows, np.float32)
+
+
+def test_no_heat_gives_neither_peak_nor_box():
+    assert BoxFinder((2, 3), 0.45)(np.zeros((2, 3), np.float32), (64, 48)) == (None, None)
+
+
+def test_a_warm_corner_by_hand():
+    # Along each axis 16 fine cells hold 1, 1, 1, 1, 15/16, 13/16, 11/16, 9/16 and then less than half.
+    peak_xy, box = BoxFinder((2, 2), 0.5)(heat([1, 0], [0, 0]), (32, 16))
+    assert box == Box(0, 0, 16, 8)
+    assert peak_xy == (1, 0)  # the middle of the first fine cell, two pixels wide and one high
+
+
+def test_an_even_heat_fills_the_frame():
+    assert BoxFinder((2, 2), 0.45)(heat([0.5, 0.5], [0.5, 0.5]), (31, 17))[1] == Box(0, 0, 31, 17)
+
+
+def test_rows_and_columns_are_not_mixed_up():
+    peak_xy, box = BoxFinder((1, 4), 0.5)(heat([0, 0, 0, 1]), (40, 10))
+    assert box == Box(30, 0, 40, 10)
+    assert peak_xy[0] > 30
+
+
+def test_a_second_spot_behind_a_gap_is_left_out():
+    box = BoxFinder((1, 5), 0.5)(heat([0.9, 0, 0, 0, 1]), (50, 10))[1]
+    assert box == Box(40, 0, 50, 10)
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.45, 1.0])
+@pytest.mark.parametrize("size_wh", [(1, 1), (3, 2), (320, 240), (1920, 1080)])
+def test_any_heat_gives_a_box_of_a_pixel_or_more_inside_the_frame_with_the_peak_in_it(size_wh, threshold):
+    rng = np.random.default_rng(0)
+    find = BoxFinder((6, 6), threshold)
+    for _ in range(20):
+        (x, y), (x0, y0, x1, y1) = find(rng.random((6, 6), np.float32) ** 4, size_wh)
+        assert 0 <= x0 <= x < x1 <= size_wh[0]
+        assert 0 <= y0 <= y < y1 <= size_wh[1]
+
+
+def test_a_run_grows_to_the_first_value_below_on_either_side():
+    values = np.array([9, 1, 5, 6, 5, 1, 9])
+    assert grow(values, 3, level=5) == (2, 5)
+    assert grow(values, 3, level=6) == (3, 4)
+    assert grow(values, 3, level=0) == (0, 7)
+    assert grow(values, 0, level=5) == (0, 1)
+    assert grow(values, 6, level=5) == (6, 7)
+
+
+def test_cells_become_the_pixels_they_touch():
+    assert scale_span(0, 48, 48, 320) == (0, 320)
+    assert scale_span(1, 2, 48, 320) == (6, 14)  # 6.67 to 13.33
+    assert scale_span(3, 4, 48, 5) == (0, 1)
+    assert scale_center(0, 48, 320) == 3  # 3.33
+    assert scale_center(47, 48, 5) == 4

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.draw import Overlay, canvas_size, draw_box, draw_text, heat_colours
+from runtime.font import GLYPHS, text_mask
+from runtime.results import Box, Result
+
+YELLOW = [255, 220, 0]
+
+
+def result(label: str, heat: np.ndarray, box_xyxy: Box | None) -> Result:
+    return Result(label=label, score=0.5, scores={}, size_wh=(64, 48), box_xyxy=box_xyxy, peak_xy=None, cluster=0,
+                  heat=heat, embedding=np.zeros(1, np.float32))
+
+
+@pytest.fixture
+def photo_rgb() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def test_a_cold_frame_is_the_photo_untouched(photo_rgb):
+    overlay = Overlay((64, 48), (6, 6), (64, 48))
+    assert (overlay.blend(photo_rgb, np.zeros((6, 6), np.float32)) == photo_rgb).all()
+
+
+def test_the_blend_grows_with_the_heat(photo_rgb):
+    overlay = Overlay((64, 48), (1, 1), (64, 48))
+    changes = [
+        np.abs(overlay.blend(photo_rgb, np.full((1, 1), heat, np.float32)).astype(int) - photo_rgb).mean()
+        for heat in (0.1, 0.4, 1.0)
+    ]
+    assert 0 < changes[0] < changes[1] < changes[2]
+
+
+def test_full_heat_by_hand():
+    white = np.full((2, 2, 3), 255, np.uint8)
+    blended = Overlay((2, 2), (1, 1), (2, 2)).blend(white, np.ones((1, 1), np.float32))
+    # 0.7 of 256 is 179 parts of the last colour, (128, 0, 0); the photo keeps 77 parts.
+    assert blended[0, 0].tolist() == [(255 * 77 + 128 * 179) >> 8, 255 * 77 >> 8, 255 * 77 >> 8]
+
+
+def test_colours_go_from_blue_over_green_to_red():
+    colours = heat_colours()
+    assert colours.shape == (256, 3) and colours.dtype == np.uint8
+    assert colours[[0, 255]].tolist() == [[0, 0, 128], [128, 0, 0]]
+    assert colours[[64, 128, 192]].argmax(axis=1).tolist() == [2, 1, 0]
+
+
+def test_the_canvas_keeps_the_frame_s_aspect():
+    assert canvas_size((320, 240)) == (384, 288)
+    assert canvas_size((240, 320)) == (216, 288)
+    assert canvas_size((1, 1000)) == (2, 288)
+
+
+def test_an_overlay_has_the_canvas_size_and_leaves_the_frame_alone(photo_rgb):
+    before = photo_rgb.copy()
+    picture = Overlay((64, 48), (6, 6))(photo_rgb, result("gu", np.ones((6, 6), np.float32), Box(0, 0, 9, 9)), "heatmap")
+    assert picture.shape == (288, 384, 3) and picture.dtype == np.uint8
+    assert (photo_rgb == before).all()
+
+
+def test_each_mode_draws_its_own(photo_rgb):
+    overlay = Overlay((64, 48), (6, 6), (128, 96))
+    hand = result("gu", np.ones((6, 6), np.float32), Box(40, 30, 60, 44))
+    inside_box, on_box = (74, 100), (60, 100)  # y, x on the canvas, which is twice the frame
+    plain = overlay(photo_rgb, result("none", np.zeros((6, 6), np.float32), None), "box")
+    boxed, heated = overlay(photo_rgb, hand, "box"), overlay(photo_rgb, hand, "heatmap")
+    assert boxed[on_box].tolist() == YELLOW and boxed[inside_box].tolist() == plain[inside_box].tolist()
+    assert heated[inside_box].tolist() != plain[inside_box].tolist()
+
+
+def test_none_shows_the_photo_and_its_label_only(photo_rgb):
+    overlay = Overlay((64, 48), (6, 6), (128, 96))
+    none = result("none", np.zeros((6, 6), np.float32), None)
+    heatmap, box = overlay(photo_rgb, none, "heatmap"), overlay(photo_rgb, none, "box")
+    assert (heatmap == box).all()
+    assert (heatmap[20:] == photo_rgb.repeat(2, axis=0).repeat(2, axis=1)[20:]).all()  # below the label
+
+
+def test_a_box_is_two_pixels_wide_and_inside_its_corners():
+    canvas = np.zeros((8, 10, 3), np.uint8)
+    draw_box(canvas, Box(1, 1, 9, 7))
+    drawn = (canvas == YELLOW).all(axis=2)
+    expected = np.zeros((8, 10), bool)
+    expected[1:7, 1:9] = True
+    expected[3:5, 3:7] = False
+    assert (drawn == expected).all()
+
+
+def test_a_box_smaller_than_its_own_line_stays_inside():
+    canvas = np.zeros((4, 4, 3), np.uint8)
+    draw_box(canvas, Box(1, 1, 2, 3))
+    assert (canvas == YELLOW).all(axis=2).nonzero()[0].tolist() == [1, 2]
+
+
+def test_text_of_no_letters_is_no_ink():
+    assert text_mask("").shape == (7, 0)
+    assert not text_mask(" ").any()
+
+
+def test_every_glyph_has_its_size_and_its_own_shape():
+    assert {glyph.shape for glyph in GLYPHS.values()} == {(7, 5)}
+    assert len({glyph.tobytes() for glyph in GLYPHS.values()}) == len(GLYPHS)
+    assert set("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .-_") <= set(GLYPHS)
+
+
+def test_text_is_set_glyph_by_glyph():
+    mask = text_mask("1é")
+    assert mask.shape == (7, 12)
+    assert (mask[:, :5] == GLYPHS["1"]).all() and (mask[:, 6:11] == GLYPHS["?"]).all()
+    assert not mask[:, [5, 11]].any()
+
+
+def test_text_is_cut_off_at_the_edge_of_the_canvas():
+    canvas = np.full((9, 20, 3), 50, np.uint8)
+    draw_text(canvas, "GU 0.93")
+    assert set(np.unique(canvas)) == {0, 255}

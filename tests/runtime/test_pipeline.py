@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from runtime.pipeline import Pipeline
+from runtime.quantize import Quantization
+from runtime.results import Box
+
+
+class FakeNetworks:
+    """Hands out one feature map and one embedding, and keeps the image it was given."""
+
+    image_quantization = Quantization(1 / 128, 0)
+    feature_quantization = Quantization(1 / 128, -128)
+    embedding_quantization = Quantization(0.5, 0)
+
+    def __init__(self, feature_map: np.ndarray, embedding: list[int]):
+        self.feature_map = feature_map
+        self.embedding = np.array(embedding, np.int8)
+
+    def __call__(self, image):
+        self.image = image
+        return self.feature_map, self.embedding
+
+
+@pytest.fixture
+def by_hand(tiny):
+    """A bundle of two axes: gu lies on the first, none on the second; cluster 1 looks at channel 0."""
+    return dataclasses.replace(
+        tiny,
+        labels=("gu", "none"),
+        size_wh=(2, 1),
+        feature_shape_hwc=(2, 2, 2),
+        embedding_dim=2,
+        prototypes=np.eye(2, dtype=np.float32),
+        cluster_centers=np.array([[0, 1], [1, 0]], np.float32),
+        cluster_weights=np.array([[0, 1], [1, 0]], np.float32),
+        box_threshold=0.5,
+    )
+
+
+@pytest.fixture
+def warm_corner() -> np.ndarray:
+    feature_map = np.full((2, 2, 2), -128, np.int8)
+    feature_map[0, 0, 0] = -64  # half of full heat in channel 0
+    return feature_map
+
+
+def test_the_whole_method_by_hand(by_hand, warm_corner):
+    networks = FakeNetworks(warm_corner, [4, 3])
+    frame_rgb = np.array([[[0, 1, 2], [253, 254, 255]]], np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    result = Pipeline(by_hand, networks)(frame_rgb)
+    assert networks.image.tolist() == [[[-128, -127, -126], [125, 126, 127]]]
+    np.testing.assert_allclose(result.embedding, [0.8, 0.6], rtol=1e-6)
+    assert result.label == "gu"
+    assert result.scores == {"gu": pytest.approx(1 / (1 + np.exp(16 * (0.6 - 0.8))), rel=1e-4)}
+    assert result.score == result.scores["gu"]
+    assert result.cluster == 1
+    assert result.heat.tolist() == [[0.5, 0], [0, 0]]
+    assert result.size_wh == (32, 16)
+    assert (result.box_xyxy, result.peak_xy) == (Box(0, 0, 16, 8), (1, 0))
+    assert set(result.ms) == {"preprocess", "infer", "heatmap"} and min(result.ms.values()) >= 0
+
+
+@pytest.mark.parametrize("embedding", [[3, 4], [0, 0], [-4, 0]], ids=["near none", "zero", "near nothing"])
+def test_none_has_no_box_no_peak_and_no_heat(by_hand, warm_corner, embedding):
+    result = Pipeline(by_hand, FakeNetworks(warm_corner, embedding))(np.zeros((16, 32, 3), np.uint8))
+    assert (result.label, result.box_xyxy, result.peak_xy) == ("none", None, None)
+    assert not result.heat.any()
+    assert result.score == pytest.approx(1 - result.scores["gu"])
+
+
+def test_a_hand_without_heat_has_a_label_but_no_box(by_hand):
+    cold = np.full((2, 2, 2), -128, np.int8)
+    result = Pipeline(by_hand, FakeNetworks(cold, [1, 0]))(np.zeros((16, 32, 3), np.uint8))
+    assert (result.label, result.box_xyxy, result.peak_xy) == ("gu", None, None)
+
+
+def test_a_coloured_patch_is_named_and_found_by_the_tiny_bundle(pipeline, draw_frame):
+    for label in ("gu", "choki", "pa"):
+        result = pipeline(draw_frame(label))
+        (x, y), (x0, y0, x1, y1) = result.peak_xy, result.box_xyxy
+        assert result.label == label
+        assert 16 <= x < 32 and 12 <= y < 24
+        assert x0 < 16 < 31 < x1 and y0 < 12 < 23 < y1  # the patch is one cell; its heat fades over half the next
+    assert pipeline(draw_frame("none")).label == "none"
+
+
+def test_frames_of_other_sizes_may_follow_one_another(pipeline, draw_frame):
+    frame_rgb = draw_frame("pa")
+    large = pipeline(frame_rgb.repeat(3, axis=0).repeat(3, axis=1))
+    small = pipeline(frame_rgb)
+    assert large.size_wh == (192, 144) and small.size_wh == (64, 48)
+    assert large.label == small.label == "pa"
+    # A box covers the pixels it touches, so it may be a pixel of the small frame, 3 of the large one, wider.
+    np.testing.assert_allclose(large.box_xyxy, [3 * value for value in small.box_xyxy], atol=3)
+
+
+def test_the_same_frame_gives_the_same_result(pipeline, draw_frame):
+    first = pipeline(draw_frame("gu"))
+    pipeline(draw_frame("pa"))
+    assert pipeline(draw_frame("gu")) == first
+
+
+def test_a_single_pixel_is_a_frame(pipeline):
+    result = pipeline(np.array([[[255, 0, 0]]], np.uint8))
+    assert (result.label, result.box_xyxy, result.peak_xy) == ("gu", Box(0, 0, 1, 1), (0, 0))
