@@ -1,8 +1,8 @@
 """Photos and cut-out hands -> endless training batches: many hands, places, scales, lights.
 
 Every sample is one affine warp into the network's input. A hand with a known mask is laid over another background, so
-that the network cannot lean on the table it was photographed on; a photo with a box is cropped so that the hand fills 25
-to 100 % of the frame. The warped mask (or box) becomes the target of the heat: the share of every feature-map cell that
+that the network cannot lean on the table it was photographed on; a photo with a box is cropped so that the hand fills a
+fifth to all of the frame. The warped mask (or box) becomes the target of the heat: the share of every feature-map cell that
 the hand covers.
 """
 
@@ -55,7 +55,9 @@ class Scene:
 
 
 # Shares of a batch; a kind whose material is missing gives its share to the others.
-MIX = {"scene": 0.38, "cutout": 0.22, "rendered": 0.20, "nothing": 0.20}
+MIX = {"scene": 0.37, "cutout": 0.20, "rendered": 0.25, "nothing": 0.18}
+FILL = (0.2, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
+WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
 
 class Augmenter:
@@ -116,7 +118,9 @@ class Augmenter:
 
     def _scene(self, scene: Scene) -> tuple[np.ndarray, np.ndarray | None]:
         box = scene.box_xyxy or (0, 0, *scene.frame_rgb.shape[1::-1])
-        fill = (0.25, 1.0) if scene.box_xyxy else (0.8, 1.4)
+        fill = FILL if scene.box_xyxy else (0.8, 1.4)
+        if self.rng.random() < WHOLE_PHOTO:
+            box, fill = (0, 0, *scene.frame_rgb.shape[1::-1]), (0.9, 1.1)
         matrix = self._warp(box, fill, degrees=25, keep_inside=scene.frame_rgb.shape[1::-1])
         frame = cv2.warpAffine(scene.frame_rgb, matrix, self.size_wh, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
         if self.rng.random() < 0.5:  # what lies outside of the photo becomes another place instead of smeared pixels
@@ -126,7 +130,7 @@ class Augmenter:
         return frame, hand
 
     def _over_background(self, cutout: Cutout) -> tuple[np.ndarray, np.ndarray]:
-        matrix = self._warp(cutout.box_xyxy, (0.22, 1.05), degrees=35)
+        matrix = self._warp(cutout.box_xyxy, FILL, degrees=35)
         hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh)
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)

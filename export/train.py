@@ -27,7 +27,7 @@ class Recipe:
     steps: int = 400
     batch_size: int = 64
     learning_rate: float = 1e-3
-    heat: float = 1.0
+    heat: float = 2.0
     top_channels: int = 50
 
 
