@@ -3,7 +3,7 @@
 Every sample is one affine warp into the network's input. A hand with a known mask is laid over another background, so
 that the network cannot lean on the table it was photographed on; a photo with a box is cropped so that the hand fills a
 fifth to all of the frame. The warped mask (or box) becomes the target of the heat: the share of every feature-map cell that
-the hand covers.
+the hand covers, relative to the cell it covers most.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Batch:
-    """frames uint8 (B, H, W, 3) RGB; labels int32 (B,); heat float32 (B, h, w), 0..1; has_heat float32 (B,), 0 or 1."""
+    """frames uint8 (B, H, W, 3) RGB; labels int32 (B,); heat float32 (B, h, w), 0..1, peak 1; has_heat float32 (B,), 0 or 1."""
 
     frames: np.ndarray
     labels: np.ndarray
@@ -111,6 +111,7 @@ class Augmenter:
         if label == NONE or not known:
             hand = np.zeros(self.size_wh[::-1], np.uint8)
         heat = cv2.resize(hand.astype(np.float32) / 255, self.map_wh, interpolation=cv2.INTER_AREA)
+        heat /= max(heat.max(), 0.05)  # a small hand is as hot as a large one; a sliver at the edge stays cool
         return photometric(frame, self.rng), self.labels.index(label), heat, float(known or label == NONE)
 
     def _pick(self, names: list[str], weights: np.ndarray) -> str:

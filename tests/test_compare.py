@@ -105,6 +105,21 @@ def test_an_int8_that_never_sees_a_hand_has_no_heat_to_compare(tiny):
     assert math.isnan(found.heat_correlation) and math.isnan(found.peak_distance) and math.isnan(found.box_iou)
     assert not all(verdict.passed for verdict in compare.gate(found))
 
+def test_the_float_pipeline_differs_in_its_networks_alone(tiny):
+    """The stand-in gets the pixels as the Keras network was trained on them: (pixel - subtract) / divide."""
+    seen = []
+
+    class Model:
+        def predict_on_batch(self, batch):
+            seen.append(batch)
+            return np.zeros((1, *tiny.feature_shape_hwc), np.float32), np.ones((1, tiny.embedding_dim), np.float32)
+
+    pipeline = compare.float_pipeline(tiny, Model())
+    assert isinstance(pipeline, Pipeline)
+    (judged,) = compare.judge(pipeline, [HeldOut(np.full((32, 32, 3), 200, np.uint8), "mine/none/1.png", "none")], "float")
+    np.testing.assert_array_equal(seen[0], np.full((1, 16, 16, 3), (200 - tiny.subtract) / tiny.divide))
+    np.testing.assert_allclose(judged.embedding, np.full(tiny.embedding_dim, tiny.embedding_dim ** -0.5), rtol=1e-6)
+
 
 # --- gate -----------------------------------------------------------------------------------------------------------------
 
@@ -330,19 +345,3 @@ def test_the_shipped_bundle_spoiled_on_purpose_fails(tmp_path, spoil):
     sign(tmp_path / "spoiled")
     assert main(["check", "--bundle", str(tmp_path / "spoiled"), "--float", str(JANKEN_FLOAT), "--data", str(PHOTOS),
                  "--report", str(tmp_path / "report")]) == 1
-
-
-def test_the_float_pipeline_differs_in_its_networks_alone(tiny):
-    """The stand-in gets the pixels as the Keras network was trained on them: (pixel - subtract) / divide."""
-    seen = []
-
-    class Model:
-        def predict_on_batch(self, batch):
-            seen.append(batch)
-            return np.zeros((1, *tiny.feature_shape_hwc), np.float32), np.ones((1, tiny.embedding_dim), np.float32)
-
-    pipeline = compare.float_pipeline(tiny, Model())
-    assert isinstance(pipeline, Pipeline)
-    (judged,) = compare.judge(pipeline, [HeldOut(np.full((32, 32, 3), 200, np.uint8), "mine/none/1.png", "none")], "float")
-    np.testing.assert_array_equal(seen[0], np.full((1, 16, 16, 3), (200 - tiny.subtract) / tiny.divide))
-    np.testing.assert_allclose(judged.embedding, np.full(tiny.embedding_dim, tiny.embedding_dim ** -0.5), rtol=1e-6)
