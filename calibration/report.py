@@ -155,8 +155,7 @@ def _confusion(bundle: Bundle, rows: Sequence[Judged]) -> str:
     counts = metrics.confusion([r.of_int8.label for r in rows], [r.frame.label for r in rows], labels)
     body = []
     for i, label in enumerate(labels):
-        # the root, so that one wrong frame of a hundred can be seen
-        strength = 0.6 * np.sqrt(counts[i] / max(1, counts[i].sum()))
+        strength = 0.6 * np.sqrt(counts[i] / max(1, counts[i].sum()))  # the root, so that one wrong of a hundred is seen
         body.append((escape(label), *(
             f'<td style="background: rgb({RIGHT_RGB if i == j else WRONG_RGB} / {strength[j]:.2f})">{count}</td>'
             for j, count in enumerate(counts[i]))))

@@ -20,6 +20,7 @@ from calibration.representative import representative
 from export import augment, bundle, convert, distil, fit, model, train
 from export.arcface import SCALE, ArcFace
 from export.pool import rendered_hands
+from export.render import RenderedHand
 from runtime.bundle import Bundle
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline
@@ -32,22 +33,21 @@ CHECKPOINT_RATE, FULL_RATE = 2e-4, 1e-3  # a checkpoint only needs a nudge
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to learn from: photos of all splits, the training photos' frames, and the stream of augmented batches."""
+    """What there is to learn from: photos of all splits, the training photos with their frames, and rendered hands."""
 
     folders: list[Path]
     photos: list[Photo]
     labels: list[str]
     train_photos: list[Photo]
     train_frames: list[np.ndarray]
-    rendered: int
-    augmenter: augment.Augmenter
+    hands: list[RenderedHand]
 
     @property
     def measured_on(self) -> str:
         return "held-out photos" if self.photos else "RENDERED hands, held out"
 
 
-def gather(options: argparse.Namespace, map_wh: tuple[int, int]) -> Material:
+def gather(options: argparse.Namespace) -> Material:
     """Read the photos and draw the hands. Raises DataError when the photos cannot be used."""
     folders = options.data or photos_module.public_folders()
     photos = photos_module.split(photos_module.scan(folders), options.seed) if folders else []
@@ -56,30 +56,32 @@ def gather(options: argparse.Namespace, map_wh: tuple[int, int]) -> Material:
           else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
     kept, frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
     hands = rendered_hands(options.rendered, options.seed) if set(labels) - {NONE} == JANKEN and options.rendered else []
-    augmenter = augment.Augmenter(kept, frames, hands, labels, model.SIZE_WH, map_wh, options.seed)
-    return Material(folders, photos, labels, kept, frames, len(hands), augmenter)
+    return Material(folders, photos, labels, kept, frames, hands)
 
 
 def build(options: argparse.Namespace) -> Path:
     """Train, convert, fit, check, and put the bundle in place; returns its folder. Prints the table of results."""
     start = time.monotonic()
     keras.utils.set_random_seed(options.seed)
+    material = gather(options)
     trained = model.build(options.backbone or model.BACKBONE, options.init)
-    material = gather(options, trained.outputs[0].shape[2:0:-1])
-    steps = teach(trained, material, options)
+    map_wh = trained.outputs[0].shape[2:0:-1]
+    augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
+                                  model.SIZE_WH, map_wh, options.seed)
+    steps = teach(trained, augmenter, options)
     if options.save_checkpoint:
         trained.save_weights(options.save_checkpoint)
 
-    frames = representative(material.train_frames or list(material.augmenter.batch(400).frames), model.SIZE_WH, options.seed)
-    inputs = model.normalise(frames)
-    network = distil.distil(trained, material.augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
+    frames = material.train_frames or list(augmenter.batch(400).frames)
+    inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
+    network = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
     feature_net, embedding_net = model.split(network)
     content = _convert(feature_net, embedding_net, inputs)
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
         fields = _fields(options, material, trained, steps)
-        made = _fit_and_write(folder, fields, content, embedding_net, material, options)
+        made = _fit_and_write(folder, fields, content, embedding_net, material, augmenter, options)
         fields["metrics"] = judge(made, network, trained, material)
         bundle.add_runtime(folder)
         bundle.write_manifest(folder, fields)
@@ -94,14 +96,14 @@ def build(options: argparse.Namespace) -> Path:
     return target
 
 
-def teach(network: keras.Model, material: Material, options: argparse.Namespace) -> int:
+def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace) -> int:
     """Train `network` in place; returns the number of batches."""
     from_checkpoint = options.init == "checkpoint"
     steps = options.steps if options.steps is not None else CHECKPOINT_STEPS if from_checkpoint else FULL_STEPS
     recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
                           top_channels=options.top_channels)
     if steps:
-        train.train(network, ArcFace(len(material.labels)), material.augmenter.batches(recipe.batch_size, steps), recipe)
+        train.train(network, ArcFace(len(augmenter.labels)), augmenter.batches(recipe.batch_size, steps), recipe)
     return steps
 
 
@@ -175,7 +177,8 @@ def _fields(options: argparse.Namespace, material: Material, network: keras.Mode
         "thresholds": {"reject": -1.0, "box": fit.DEFAULT_BOX},
         "clusters": {"count": options.clusters, "top_channels": options.top_channels},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": options.init, "steps": steps, "int8_steps": options.int8_steps, "rendered_hands": material.rendered},
+        "training": {"init": str(options.init), "steps": steps, "int8_steps": options.int8_steps,
+                     "rendered_hands": len(material.hands)},
         "data": {"folders": [folder.resolve().name for folder in material.folders],
                  "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),
                  "representative": "training photos" if material.photos else "rendered hands",
@@ -185,14 +188,14 @@ def _fields(options: argparse.Namespace, material: Material, network: keras.Mode
 
 
 def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], embedding_net: keras.Model, material: Material,
-                   options: argparse.Namespace) -> Bundle:
+                   augmenter: augment.Augmenter, options: argparse.Namespace) -> Bundle:
     """Fit prototypes, clusters and thresholds on the int8 outputs and write the bundle's files."""
     labels, channels, dim = fields["labels"], fields["feature_layer"]["shape_hwc"][2], fields["embedding_dim"]
     # an empty method around the networks, so that they are run by the runtime's own code
     draft = bundle.write(folder, {**fields, "clusters": {"count": 1, "top_channels": 1}}, *content,
                          np.eye(1, dim), np.zeros((1, channels)), np.eye(len(labels), dim))
     networks = load_networks(draft, threads=2)
-    batch = material.augmenter.batch(REFERENCE_FRAMES)
+    batch = augmenter.batch(REFERENCE_FRAMES)
     whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
              if photo.label != NONE]
     frames = [*batch.frames, *(frame for frame, _ in whole)]

@@ -21,6 +21,7 @@ from runtime.results import NONE_LABEL
 
 BOX_CANDIDATES = np.arange(0.15, 0.86, 0.05)
 REJECT_CANDIDATES = np.arange(0.0, 0.91, 0.02)
+AS_GOOD = 0.01  # mean accuracies closer than this are not told apart by so few photos
 DEFAULT_BOX, DEFAULT_REJECT = 0.45, 0.3  # where no validation photo can tell
 
 
@@ -69,7 +70,8 @@ def thresholds(bundle: Bundle, networks: SplitNetwork, frames: Sequence[HeldOut]
     reject = DEFAULT_REJECT
     if NONE_LABEL in truth:
         scores = [mean_accuracy(c) for c in REJECT_CANDIDATES]
-        reject = float(REJECT_CANDIDATES[int(np.argmax(scores))])  # the lowest of equals: reject no more than needed
+        # the lowest that is as good as the best: a hand unlike those known here is rather named than rejected
+        reject = float(REJECT_CANDIDATES[int(np.argmax(np.array(scores) >= max(scores) - AS_GOOD))])
     placed = [(f, r) for f, r in zip(frames, results) if f.box_xyxy and r.peak_xy]
     box = DEFAULT_BOX
     if placed:

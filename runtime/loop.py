@@ -49,7 +49,7 @@ class Tally:
         counts = ", ".join(f"{label} {count}" for label, count in sorted(self.labels.items()))
         unread = f"; {skipped} unreadable, skipped" if skipped else ""
         stages = ", ".join(f"{stage} {self.ms[stage] / max(1, self.frames):.2f}" for stage in STAGES)
-        head = f"{self.frames} frames in {self.seconds:.1f} s: {counts or 'no result'}{unread}"
+        head = f"{self.frames} frame{'' if self.frames == 1 else 's'} in {self.seconds:.1f} s: {counts or 'no result'}{unread}"
         return f"{head}\nmean ms a frame: {stages}"
 
 

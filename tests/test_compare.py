@@ -25,7 +25,7 @@ from runtime.results import Box, Result
 
 ROOT = Path(__file__).parent.parent
 TINY, JANKEN, JANKEN_FLOAT = (ROOT / "models" / name for name in ("tiny", "janken", "janken-float.keras"))
-PHOTOS = ROOT.parent / "shared" / "janken_dataset"
+PHOTOS, MORE_PHOTOS = (ROOT.parent / "shared" / name for name in ("janken_dataset", "hands_dataset"))
 FRAME = np.zeros((80, 60, 3), np.uint8)
 WARM, COLD = np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32)
 
@@ -104,6 +104,7 @@ def test_an_int8_that_never_sees_a_hand_has_no_heat_to_compare(tiny):
     found = compare.fidelity([hand()], [result("gu", box=(0, 0, 9, 9), peak=(1, 1), heat=WARM)], [result("none")], tiny)
     assert math.isnan(found.heat_correlation) and math.isnan(found.peak_distance) and math.isnan(found.box_iou)
     assert not all(verdict.passed for verdict in compare.gate(found))
+
 
 def test_the_float_pipeline_differs_in_its_networks_alone(tiny):
     """The stand-in gets the pixels as the Keras network was trained on them: (pixel - subtract) / divide."""
@@ -334,7 +335,8 @@ real = pytest.mark.skipif(not (JANKEN / "manifest.json").is_file() or not JANKEN
 
 @real
 def test_the_shipped_bundle_passes(tmp_path):
-    assert main(["check", "--bundle", str(JANKEN), "--data", str(PHOTOS), "--report", str(tmp_path)]) == 0
+    data = [str(folder) for folder in (PHOTOS, MORE_PHOTOS) if folder.is_dir()]
+    assert main(["check", "--bundle", str(JANKEN), "--data", *data, "--report", str(tmp_path)]) == 0
 
 
 @real
