@@ -54,13 +54,14 @@ def judge(pipeline: Pipeline, frames: Sequence[HeldOut], what: str) -> list[Resu
 
 @dataclass(frozen=True)
 class Quality:
-    """One network on held-out frames; every figure is a share, 0 to 1, and nan where no frame can tell.
+    """One network on held-out frames, `hands` of which show one. Figures are shares, 0 to 1, nan where no frame can tell.
 
     accuracy: over all frames, and the mean over the labels, and over the frames with a hand. false_alarms: frames without a
     hand that got one. peak_inside and box_iou: over all frames whose hand's place is known, a missing box counts as 0.
     """
 
     frames: int
+    hands: int
     accuracy: float
     accuracy_by_label_mean: float
     accuracy_hands: float
@@ -76,6 +77,7 @@ def quality(frames: Sequence[HeldOut], results: Sequence[Result]) -> Quality:
     placed = [(f, r) for f, r in zip(frames, results) if f.box_xyxy and f.label != NONE_LABEL]
     return Quality(
         frames=len(frames),
+        hands=sum(label != NONE_LABEL for label in true),
         accuracy=metrics.accuracy(said, true),
         accuracy_by_label_mean=_mean(by_label),
         accuracy_hands=_mean([s == t for s, t in zip(said, true) if t != NONE_LABEL]),

@@ -68,11 +68,14 @@ class Judged:
 def text(summary: dict[str, Any]) -> str:
     """The figures as a plain table.
 
-    `summary`: "float" and "int8" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate" (of each
-    Verdict), and "frames", what was judged on, in words.
+    `summary`: "float" and "int8", at times "trained" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate"
+    (of each Verdict), and "frames", what was judged on, in words.
     """
-    lines = [f"\nmeasured on {summary['float']['frames']} {summary['frames']}", f"{'':<32}{'float':>8}{'int8':>8}"]
-    lines += [f"{figure:<32}{number(a):>8}{number(b):>8}" for figure, a, b in _quality_rows(summary)]
+    measured, columns = summary["float"], [name for name in ("trained", "float", "int8") if name in summary]
+    lines = [f"\nmeasured on {measured['frames']} {summary['frames']}, {measured['hands']} of them with a hand",
+             " " * 32 + "".join(f"{name:>8}" for name in columns)]
+    lines += [f"{figure:<32}" + "".join(f"{number(summary[name][figure]):>8}" for name in columns)
+              for figure, _, _ in _quality_rows(summary)]
     lines.append("int8 against float")
     lines += [f"{v['figure']:<32}{number(v['value']):>8}  {v['bound']:<16}{'ok' if v['passed'] else 'FAILED'}"
               for v in summary["gate"]]
@@ -274,7 +277,8 @@ def _footer(summary: dict[str, Any], bundle: Bundle) -> str:
 
 
 def _quality_rows(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
-    return [(figure, value, summary["int8"][figure]) for figure, value in summary["float"].items() if figure != "frames"]
+    counts = ("frames", "hands")
+    return [(figure, value, summary["int8"][figure]) for figure, value in summary["float"].items() if figure not in counts]
 
 
 def _ungated(summary: dict[str, Any]) -> list[tuple[str, float]]:

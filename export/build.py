@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Material:
 def gather(options: argparse.Namespace) -> Material:
     """Read the photos and draw the hands. Raises DataError when the photos cannot be used."""
     folders = options.data or photos_module.public_folders()
-    photos = photos_module.split(photos_module.scan(folders), options.seed) if folders else []
+    photos = photos_module.split(photos_module.scan(folders)) if folders else []  # the same for every seed, see model.seen_by
     labels = photos_module.labels_of(photos) if photos else [*photos_module.JANKEN_ORDER, NONE]
     print(f"photos from {', '.join(map(str, folders))}\n{photos_module.describe(photos)}" if photos
           else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
@@ -69,8 +70,11 @@ def build(options: argparse.Namespace) -> Path:
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
                                   model.SIZE_WH, map_wh, options.seed)
     steps = teach(trained, augmenter, options)
+    seen = _seen(material, options.init)
     if options.save_checkpoint:
+        options.save_checkpoint.parent.mkdir(parents=True, exist_ok=True)
         trained.save_weights(options.save_checkpoint)
+        model.photos_record(options.save_checkpoint).write_text(json.dumps(seen, indent=1) + "\n")
 
     frames = material.train_frames or list(augmenter.batch(400).frames)
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
@@ -80,7 +84,7 @@ def build(options: argparse.Namespace) -> Path:
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
-        fields = _fields(options, material, trained, steps)
+        fields = _fields(options, material, seen, trained, steps)
         made = _fit_and_write(folder, fields, content, embedding_net, material, augmenter, options)
         fields["metrics"] = judge(made, network, trained, material)
         bundle.add_runtime(folder)
@@ -163,7 +167,15 @@ def _convert(feature_net: keras.Model, embedding_net: keras.Model, inputs: np.nd
     return feature_map, convert.weld(feature_map, convert.to_int8(embedding_net, [row[None] for row in maps]))
 
 
-def _fields(options: argparse.Namespace, material: Material, network: keras.Model, steps: int) -> dict:
+def _seen(material: Material, init: str) -> dict[str, list[str]]:
+    """Data sets that the network or its starting weights learned from, and the photos of them that neither did."""
+    before = model.seen_by(init)
+    own = {"folders": [folder.resolve().name for folder in material.folders],
+           "test_files": [photo.name for photo in _of(material.photos, "test")]}
+    return {key: sorted({*before[key], *own[key]}) for key in own}
+
+
+def _fields(options: argparse.Namespace, material: Material, seen: dict, network: keras.Model, steps: int) -> dict:
     """The manifest, but for what is fitted and measured later."""
     maps, embedding = network.outputs
     backbone = options.backbone or model.BACKBONE
@@ -179,10 +191,8 @@ def _fields(options: argparse.Namespace, material: Material, network: keras.Mode
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
         "training": {"init": str(options.init), "steps": steps, "int8_steps": options.int8_steps,
                      "rendered_hands": len(material.hands)},
-        "data": {"folders": [folder.resolve().name for folder in material.folders],
-                 "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),
-                 "representative": "training photos" if material.photos else "rendered hands",
-                 "test_files": [p.name for p in _of(material.photos, "test")]},
+        "data": {**seen, "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),
+                 "representative": "training photos" if material.photos else "rendered hands"},
         "reproducible": bundle.REPRODUCIBLE,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
 
 CHECKPOINT = Path(__file__).parent.parent / "models" / "checkpoint" / f"{BACKBONE}.weights.h5"
+NOTHING_SEEN = {"folders": [], "test_files": []}
 
 
 def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int, int] = SIZE_WH) -> keras.Model:
@@ -73,6 +75,20 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     elif init.endswith(".h5"):
         whole.load_weights(init, by_name=True)  # before Keras 3, layers were stored by name
     return model
+
+
+def seen_by(init: str) -> dict[str, list[str]]:
+    """What the starting weights were trained on already: names of the data sets, and which of their photos were held out.
+
+    A bundle that starts from them must not count the other photos as held out.
+    """
+    record = photos_record(CHECKPOINT if init == "checkpoint" else Path(init))
+    return json.loads(record.read_text()) if record.is_file() else NOTHING_SEEN
+
+
+def photos_record(weights: Path) -> Path:
+    """The file beside a .weights.h5 that says what `seen_by` returns."""
+    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.photos.json")
 
 
 def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:

@@ -93,8 +93,9 @@ def bundle_copy(tiny_path: Path, tmp_path: Path) -> BundleCopy:
 
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
-    """This environment without a screen and without other people's folders on the path."""
-    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY", "PYTHONPATH")}
+    """This environment without a screen, other people's folders on the path, and a buffer setting that hides faults."""
+    unwanted = {"DISPLAY", "WAYLAND_DISPLAY", "PYTHONPATH", "PYTHONUNBUFFERED"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted}
 
 
 @pytest.fixture

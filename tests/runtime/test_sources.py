@@ -33,7 +33,7 @@ def decode_stub(path) -> np.ndarray:
 @pytest.fixture
 def photo_folder(tmp_path):
     folder = tmp_path / "photos"
-    for name in ("pa/2.JPG", "gu/b/1.png", "gu/a.jpeg", "choki/bad.jpg", "gu/notes.txt"):
+    for name in ("z.bmp", "pa/2.JPG", "gu/b/1.png", "gu/c.jpeg", "choki/bad.jpg", "gu/notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"" if "bad" in name else b"photo")
     (folder / "empty_class").mkdir()
@@ -48,13 +48,13 @@ class TestFolder:
 
     def test_photos_come_in_sorted_order_by_their_path_in_the_folder(self, photo_folder):
         names = [frame.source for frame in FolderSource(photo_folder, decode_stub, lambda line: None)]
-        assert names == ["gu/a.jpeg", "gu/b/1.png", "pa/2.JPG"]
+        assert names == ["gu/b/1.png", "gu/c.jpeg", "pa/2.JPG", "z.bmp"]
 
     def test_an_unreadable_photo_is_named_once_skipped_and_counted(self, photo_folder):
         warnings = []
         source = FolderSource(photo_folder, decode_stub, warnings.append)
         for _ in range(2):
-            assert len(list(source)) == 3
+            assert len(list(source)) == 4
         assert source.skipped == 1
         assert warnings == [f"skipped {photo_folder}/choki/bad.jpg: unreadable: given nothing, expected a readable photo."]
 
@@ -182,12 +182,12 @@ class TestOpenCv:
             OpenCvSource("/dev/video0", "/dev/video0", live=True)
 
     def test_a_camera_survives_lost_frames_and_then_dies_for_good(self, fake_opencv):
-        fake_opencv([True] + [False] * (CAMERA_TRIES - 1) + [True])
+        fake_opencv([True, *[False] * (CAMERA_TRIES - 1), True, *[False] * (CAMERA_TRIES - 1), True])
         frames = []
         with pytest.raises(SourceError, match=f"the camera died: given {CAMERA_TRIES} reads without a frame"):
             for frame in OpenCvSource("/dev/video0", "/dev/video0", live=True):
                 frames.append(frame)
-        assert len(frames) == 2
+        assert len(frames) == 3
 
     def test_a_device_closed_to_the_user_names_the_group(self, monkeypatch, tmp_path):
         monkeypatch.setattr("os.access", lambda path, mode: False)
