@@ -48,7 +48,7 @@ test: ## run tests/ on the workstation's packages, then tests/runtime on the dev
 	@$(MAKE) --no-print-directory --keep-going test-workstation test-runtime
 
 test-workstation: .venv/.installed
-	.venv/bin/python -m pytest tests --ignore=tests/runtime
+	.venv/bin/python -m pytest tests
 
 test-runtime: .venv-runtime/.installed
 	.venv-runtime/bin/python -m pytest tests/runtime

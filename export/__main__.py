@@ -1,4 +1,4 @@
-"""`python -m export`: photos -> a bundle that runs on the device. Also `pack` and `heldout`.
+"""`python -m export`: photos -> a bundle that runs on the device. Also `pack`, `heldout` and `cams`.
 
 Exit codes: 0 done, 1 failed (full disk, conversion refused), 2 usage or photos that cannot be used, 130 interrupted.
 A run that does not reach its end leaves the last good bundle as it was.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
 
-from calibration.photos import DataError  # noqa: E402
+from calibration.photos import DataError, public_folders  # noqa: E402
 from export.bundle import VERSION, pack  # noqa: E402
 from runtime.errors import EdgeError  # noqa: E402
 
@@ -40,10 +40,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--top-channels", type=int, default=50, help="channels kept per cluster (default %(default)s)")
     top.add_argument("--save-checkpoint", type=Path, default=None, metavar="FILE.weights.h5",
                      help="also keep the trained float weights, to start from another time")
-    commands = top.add_subparsers(dest="command", metavar="[pack | heldout]")
+    commands = top.add_subparsers(dest="command", metavar="[pack | heldout | cams]")
     packing = commands.add_parser("pack", help="add the runtime to a bundle: folder and .tar.gz under --out")
     packing.add_argument("--bundle", type=Path, default=Path("models/janken"))
     packing.add_argument("--out", type=Path, default=Path("dist"))
+    heats = commands.add_parser("cams", help="Grad-CAM and its kin beside ours, on the held-out photos of a bundle")
+    heats.add_argument("--bundle", type=Path, default=Path("models/janken"))
+    heats.add_argument("--data", nargs="+", type=Path, default=None, help="default: data/*")
     frames = commands.add_parser("heldout", help="write rendered frames that `python -m calibration check` can judge on")
     frames.add_argument("--file", type=Path, default=Path("build/heldout-rendered.npz"))
     frames.add_argument("--count", type=int, default=200)
@@ -59,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "heldout":
             from export.build import write_rendered_heldout
             print(write_rendered_heldout(options.file, options.count))
+        elif options.command == "cams":
+            from export import cams
+            print(cams.text(cams.run(options.bundle, options.data or public_folders())))
         else:
             from export.build import build
             build(options)

@@ -200,11 +200,7 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
 def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], embedding_net: keras.Model, material: Material,
                    augmenter: augment.Augmenter, options: argparse.Namespace) -> Bundle:
     """Fit prototypes, clusters and thresholds on the int8 outputs and write the bundle's files."""
-    labels, channels, dim = fields["labels"], fields["feature_layer"]["shape_hwc"][2], fields["embedding_dim"]
-    # an empty method around the networks, so that they are run by the runtime's own code
-    draft = bundle.write(folder, {**fields, "clusters": {"count": 1, "top_channels": 1}}, *content,
-                         np.eye(1, dim), np.zeros((1, channels)), np.eye(len(labels), dim))
-    networks = load_networks(draft, threads=2)
+    labels, networks = fields["labels"], bundle.open_networks(folder, fields, *content)
     batch = augmenter.batch(REFERENCE_FRAMES)
     whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
              if photo.label != NONE]

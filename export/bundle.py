@@ -31,6 +31,7 @@ from runtime.bundle import (
     Bundle,
     load_bundle,
 )
+from runtime.interpreter import SplitNetwork, load_networks
 
 ROOT = Path(__file__).parent.parent
 VERSION = "0.1.0"
@@ -73,6 +74,14 @@ def write(folder: Path, fields: dict[str, Any], feature_map: bytes, embedding: b
     for name, array in arrays.items():
         np.save(folder / name, np.ascontiguousarray(array, np.float32), allow_pickle=False)
     return write_manifest(folder, fields)
+
+
+def open_networks(folder: Path, fields: dict[str, Any], feature_map: bytes, embedding: bytes) -> SplitNetwork:
+    """The networks alone, checked and run by the runtime's own code, before there is anything fitted to go with them."""
+    labels, dim, channels = len(fields["labels"]), fields["embedding_dim"], fields["feature_layer"]["shape_hwc"][2]
+    draft = write(folder, {**fields, "clusters": {"count": 1, "top_channels": 1}}, feature_map, embedding,
+                  np.eye(1, dim), np.zeros((1, channels)), np.eye(labels, dim))
+    return load_networks(draft, threads=2)
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> Bundle:

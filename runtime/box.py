@@ -31,12 +31,19 @@ class BoxFinder:
         if not heat.any():
             return None, None
         fine = self._enlarge(heat)
-        peak_y, peak_x = (int(i) for i in np.unravel_index(np.argmax(fine), fine.shape))
-        level = self._threshold * fine[peak_y, peak_x]
-        x0, x1 = scale_span(*grow(fine.max(axis=0), peak_x, level), self._fine_hw[1], size_wh[0])
-        y0, y1 = scale_span(*grow(fine.max(axis=1), peak_y, level), self._fine_hw[0], size_wh[1])
+        columns, rows = fine.max(axis=0), fine.max(axis=1)
+        peak_x, peak_y = middle_of_maxima(columns), middle_of_maxima(rows)
+        level = self._threshold * rows[peak_y]
+        x0, x1 = scale_span(*grow(columns, peak_x, level), self._fine_hw[1], size_wh[0])
+        y0, y1 = scale_span(*grow(rows, peak_y, level), self._fine_hw[0], size_wh[1])
         peak_xy = scale_center(peak_x, self._fine_hw[1], size_wh[0]), scale_center(peak_y, self._fine_hw[0], size_wh[1])
         return peak_xy, Box(x0, y0, x1, y1)
+
+
+def middle_of_maxima(values: np.ndarray) -> int:
+    """The middle of the run that starts at the first maximum: half of an edge cell has one value, and its rim is no peak."""
+    first = int(np.argmax(values))
+    return (first + grow(values, first, values[first])[1] - 1) // 2
 
 
 def grow(values: np.ndarray, start: int, level: float) -> tuple[int, int]:

@@ -60,8 +60,8 @@ class Overlay:
         return canvas
 
     def blend(self, canvas: np.ndarray, heat: np.ndarray) -> np.ndarray:
-        """canvas: uint8 (H, W, 3) of size_wh; heat: (h, w), 0 to 1. Returns canvas * (1 - share) + colour * share."""
-        level = np.rint(self._enlarge(heat) * 255).astype(np.uint8)
+        """canvas: uint8 (H, W, 3) of size_wh; heat: (h, w), 1 full. Returns canvas * (1 - share) + colour * share."""
+        level = np.rint(np.minimum(self._enlarge(heat), 1) * 255).astype(np.uint8)
         blended = canvas * self._photo_share[level]
         blended += self._colour_part[level]
         blended >>= 8

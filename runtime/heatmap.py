@@ -11,19 +11,20 @@ from .quantize import Quantization, dequantize
 
 
 def class_activation_map(feature_map: np.ndarray, quantization: Quantization, weights: np.ndarray) -> np.ndarray:
-    """clip(ReLU(sum over channels of weight * feature), 0, 1).
+    """ReLU(sum over channels of weight * feature).
 
     The weights are scaled on the workstation so that 1 is full heat. The scale is therefore fixed: a frame with nothing
-    in it stays cold, and there is no maximum of the frame to divide by.
+    in it stays cold, and there is no maximum of the frame to divide by. A very clear hand may exceed 1; only drawing cuts
+    it there, so that the peak stays one place.
 
     Args:
         feature_map: (h, w, C) int8, as the first network left it.
         weights: (C,) float32, the cluster's row of cluster_weights.
 
     Returns:
-        (h, w) float32, 0 to 1.
+        (h, w) float32, 0 or more.
     """
-    return np.clip(dequantize(feature_map, quantization) @ weights, 0.0, 1.0)
+    return np.maximum(dequantize(feature_map, quantization) @ weights, 0.0)
 
 
 def bilinear_matrix(target: int, source: int) -> np.ndarray:

@@ -30,7 +30,7 @@ class Result:
         size_wh: width and height of the source frame, pixels.
         box_xyxy, peak_xy: pixels of the source frame; None when the label is `none` or the heat is zero everywhere.
         cluster: row of `cluster_weights` that made the heat.
-        heat: (h, w) float32 at feature map size, 0 cold to 1 full heat on a fixed scale.
+        heat: (h, w) float32 at feature map size on a fixed scale: 0 cold, 1 full heat, at times a little more.
         embedding: (D,) float32, unit length (or zero).
         ms: milliseconds a stage, see STAGES.
         frame, source, time: running number, name of the source, and seconds since the run began.

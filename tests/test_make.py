@@ -105,6 +105,6 @@ def test_both_halves_of_the_tests_run_and_either_fails_the_verb(checkout, failin
         write_program(checkout / environment / "bin/python", f'#!/bin/sh\necho "ran $@"\nexit {status}\n')
         (checkout / environment / ".installed").touch()
     done = make(checkout, "test")
-    assert "ran -m pytest tests --ignore=tests/runtime" in done.stdout
+    assert "ran -m pytest tests\n" in done.stdout
     assert "ran -m pytest tests/runtime" in done.stdout
     assert done.returncode != 0

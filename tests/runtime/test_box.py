@@ -19,7 +19,11 @@ def test_a_warm_corner_by_hand():
     # Along each axis 16 fine cells hold 1, 1, 1, 1, 15/16, 13/16, 11/16, 9/16 and then less than half.
     peak_xy, box = BoxFinder((2, 2), 0.5)(heat([1, 0], [0, 0]), (32, 16))
     assert box == Box(0, 0, 16, 8)
-    assert peak_xy == (1, 0)  # the middle of the first fine cell, two pixels wide and one high
+    assert peak_xy == (3, 1)  # in the middle of the equal ones, not on the frame's rim
+
+
+def test_the_peak_of_an_even_heat_is_the_middle():
+    assert BoxFinder((2, 2), 0.5)(heat([1, 1], [1, 1]), (32, 16))[0] == (15, 7)
 
 
 def test_an_even_heat_fills_the_frame():

@@ -41,6 +41,12 @@ def test_full_heat_by_hand():
     assert blended[0, 0].tolist() == [(255 * 77 + 128 * 179) >> 8, 255 * 77 >> 8, 255 * 77 >> 8]
 
 
+def test_more_than_full_heat_is_drawn_as_full():
+    white = np.full((2, 2, 3), 255, np.uint8)
+    overlay = Overlay((2, 2), (1, 1), (2, 2))
+    assert (overlay.blend(white, np.full((1, 1), 3.0, np.float32)) == overlay.blend(white, np.ones((1, 1), np.float32))).all()
+
+
 def test_colours_go_from_blue_over_green_to_red():
     colours = heat_colours()
     assert colours.shape == (256, 3) and colours.dtype == np.uint8

@@ -15,11 +15,11 @@ def test_a_feature_map_without_activation_is_cold():
     assert heat.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-def test_heat_is_the_weighted_sum_cut_to_zero_and_one():
+def test_heat_is_the_weighted_sum_never_below_zero():
     feature_map = np.array([[[2, 0], [0, 2]], [[1, 1], [100, 0]]], np.int8)
     weights = np.array([0.25, -0.125], np.float32)
     heat = class_activation_map(feature_map, Quantization(1.0, 0), weights)
-    assert heat.tolist() == [[0.5, 0.0], [0.125, 1.0]]
+    assert heat.tolist() == [[0.5, 0.0], [0.125, 25.0]]
 
 
 def test_bilinear_by_hand():
