@@ -31,19 +31,28 @@ class BoxFinder:
         if not heat.any():
             return None, None
         fine = self._enlarge(heat)
-        columns, rows = fine.max(axis=0), fine.max(axis=1)
-        peak_x, peak_y = middle_of_maxima(columns), middle_of_maxima(rows)
-        level = self._threshold * rows[peak_y]
-        x0, x1 = scale_span(*grow(columns, peak_x, level), self._fine_hw[1], size_wh[0])
-        y0, y1 = scale_span(*grow(rows, peak_y, level), self._fine_hw[0], size_wh[1])
-        peak_xy = scale_center(peak_x, self._fine_hw[1], size_wh[0]), scale_center(peak_y, self._fine_hw[0], size_wh[1])
-        return peak_xy, Box(x0, y0, x1, y1)
+        x0, x1 = self._span(fine.max(axis=0), size_wh[0])
+        y0, y1 = self._span(fine.max(axis=1), size_wh[1])
+        row, column = divmod(int(np.argmax(heat)), heat.shape[1])
+        peak_x = int((column + 0.5 + vertex(heat[row], column)) * size_wh[0] / heat.shape[1])
+        peak_y = int((row + 0.5 + vertex(heat[:, column], row)) * size_wh[1] / heat.shape[0])
+        return (min(max(peak_x, x0), x1 - 1), min(max(peak_y, y0), y1 - 1)), Box(x0, y0, x1, y1)
+
+    def _span(self, values: np.ndarray, pixels: int) -> tuple[int, int]:
+        """The warm run around the maximum of one axis, in pixels."""
+        hottest = int(np.argmax(values))
+        return scale_span(*grow(values, hottest, self._threshold * values[hottest]), len(values), pixels)
 
 
-def middle_of_maxima(values: np.ndarray) -> int:
-    """The middle of the run that starts at the first maximum: half of an edge cell has one value, and its rim is no peak."""
-    first = int(np.argmax(values))
-    return (first + grow(values, first, values[first])[1] - 1) // 2
+def vertex(values: np.ndarray, peak: int) -> float:
+    """Where between the cells the peak lies: the vertex of the parabola through it and its neighbours, -0.5 to 0.5 cells.
+
+    A hand that covers two cells is hottest between them. Outside of the frame it is cold.
+    """
+    before = values[peak - 1] if peak > 0 else 0.0
+    after = values[peak + 1] if peak + 1 < len(values) else 0.0
+    bend = before - 2 * values[peak] + after
+    return float(0.5 * (before - after) / bend) if bend < 0 else 0.0
 
 
 def grow(values: np.ndarray, start: int, level: float) -> tuple[int, int]:
@@ -58,8 +67,3 @@ def grow(values: np.ndarray, start: int, level: float) -> tuple[int, int]:
 def scale_span(first: int, end: int, cells: int, pixels: int) -> tuple[int, int]:
     """Cells [first, end) of `cells` as the pixels they touch, of `pixels`: never outside, never less than one."""
     return first * pixels // cells, -(-end * pixels // cells)
-
-
-def scale_center(cell: int, cells: int, pixels: int) -> int:
-    """The pixel under the middle of a cell."""
-    return (2 * cell + 1) * pixels // (2 * cells)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.box import BoxFinder, grow, scale_center, scale_span
+from runtime.box import BoxFinder, grow, scale_span, vertex
 from runtime.results import Box
 
 
@@ -19,11 +19,19 @@ def test_a_warm_corner_by_hand():
     # Along each axis 16 fine cells hold 1, 1, 1, 1, 15/16, 13/16, 11/16, 9/16 and then less than half.
     peak_xy, box = BoxFinder((2, 2), 0.5)(heat([1, 0], [0, 0]), (32, 16))
     assert box == Box(0, 0, 16, 8)
-    assert peak_xy == (3, 1)  # in the middle of the equal ones, not on the frame's rim
+    assert peak_xy == (8, 4)  # the middle of its cell
 
 
-def test_the_peak_of_an_even_heat_is_the_middle():
-    assert BoxFinder((2, 2), 0.5)(heat([1, 1], [1, 1]), (32, 16))[0] == (15, 7)
+def test_the_peak_of_an_even_heat_is_between_the_cells():
+    assert BoxFinder((2, 2), 0.5)(heat([1, 1], [1, 1]), (32, 16))[0] == (16, 8)
+
+
+def test_the_peak_leans_to_the_warmer_neighbour():
+    # cells of 10 px: the middle of the second is 15, and the vertex of 0.2, 0.8, 0.6 lies 0.25 cells to its right
+    assert vertex(np.array([0.2, 0.8, 0.6]), 1) == pytest.approx(0.25)
+    assert BoxFinder((1, 3), 0.5)(heat([0.2, 0.8, 0.6]), (30, 10))[0] == (17, 5)
+    assert vertex(np.array([0.0, 1.0, 1.0]), 1) == 0.5
+    assert vertex(np.array([1.0]), 0) == 0.0
 
 
 def test_an_even_heat_fills_the_frame():
@@ -65,5 +73,3 @@ def test_cells_become_the_pixels_they_touch():
     assert scale_span(0, 48, 48, 320) == (0, 320)
     assert scale_span(1, 2, 48, 320) == (6, 14)  # 6.67 to 13.33
     assert scale_span(3, 4, 48, 5) == (0, 1)
-    assert scale_center(0, 48, 320) == 3  # 3.33
-    assert scale_center(47, 48, 5) == 4

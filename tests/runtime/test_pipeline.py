@@ -61,7 +61,7 @@ def test_the_whole_method_by_hand(by_hand, warm_corner):
     assert result.cluster == 1
     assert result.heat.tolist() == [[0.5, 0], [0, 0]]
     assert result.size_wh == (32, 16)
-    assert (result.box_xyxy, result.peak_xy) == (Box(0, 0, 16, 8), (3, 1))
+    assert (result.box_xyxy, result.peak_xy) == (Box(0, 0, 16, 8), (8, 4))
     assert set(result.ms) == {"preprocess", "infer", "heatmap"} and min(result.ms.values()) >= 0
 
 
