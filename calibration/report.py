@@ -68,10 +68,10 @@ class Judged:
 def text(summary: dict[str, Any]) -> str:
     """The figures as a plain table.
 
-    `summary`: "float" and "int8", at times "trained" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate"
+    `summary`: "float" and "int8" (asdict of compare.Quality), "int8_against_float" (of Fidelity), "gate"
     (of each Verdict), and "frames", what was judged on, in words.
     """
-    measured, columns = summary["float"], [name for name in ("trained", "float", "int8") if name in summary]
+    measured, columns = summary["float"], ("float", "int8")
     lines = [f"\nmeasured on {measured['frames']} {summary['frames']}, {measured['hands']} of them with a hand",
              " " * 32 + "".join(f"{name:>8}" for name in columns)]
     lines += [f"{figure:<32}" + "".join(f"{number(summary[name][figure]):>8}" for name in columns)

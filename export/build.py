@@ -18,8 +18,9 @@ from calibration import photos as photos_module
 from calibration.heldout import HeldOut
 from calibration.photos import NONE, Photo
 from calibration.representative import representative
-from export import augment, bundle, convert, distil, fit, model, train
+from export import augment, bundle, convert, distil, fit, fold, model, train
 from export.arcface import SCALE, ArcFace
+from export.clusters import prototypes
 from export.pool import rendered_hands
 from export.render import RenderedHand
 from runtime.bundle import Bundle
@@ -78,15 +79,15 @@ def build(options: argparse.Namespace) -> Path:
 
     frames = material.train_frames or list(augmenter.batch(400).frames)
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
-    network = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
-    feature_net, embedding_net = model.split(network)
-    content = _convert(feature_net, embedding_net, inputs)
+    network = fold.fold(trained)
+    hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
+    content = _convert(*model.split(hardened), inputs)
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
         fields = _fields(options, material, seen, trained, steps)
-        made = _fit_and_write(folder, fields, content, embedding_net, material, augmenter, options)
-        fields["metrics"] = judge(made, network, trained, material)
+        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options)
+        fields["metrics"] = judge(made, network, material)
         bundle.add_runtime(folder)
         bundle.write_manifest(folder, fields)
         bundle.tar(folder, target)
@@ -107,25 +108,29 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
                           top_channels=options.top_channels)
     if steps:
-        train.train(network, ArcFace(len(augmenter.labels)), augmenter.batches(recipe.batch_size, steps), recipe)
+        head = ArcFace(len(augmenter.labels))
+        head.build((None, network.outputs[1].shape[-1]))
+        if from_checkpoint:
+            head.centres.assign(_class_means(network, augmenter).T)
+        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe)
     return steps
 
 
-def judge(made: Bundle, network: keras.Model, trained: keras.Model, material: Material) -> dict:
-    """The manifest's metrics, on frames nothing was trained or tuned on.
+def _class_means(network: keras.Model, augmenter: augment.Augmenter) -> np.ndarray:
+    """Where the classes lie already (L, D): random centres would first pull a trained network to pieces."""
+    batch = augmenter.batch(512)
+    return prototypes(network.predict(model.normalise(batch.frames), verbose=0)[1], batch.labels, len(augmenter.labels))
 
-    `trained` is the float network before it was taught to survive int8, `network` the one that was converted.
-    """
+
+def judge(made: Bundle, network: keras.Model, material: Material) -> dict:
+    """The manifest's metrics, on frames nothing was trained or tuned on: the float network as trained, and the bundle."""
     test = held_out(material, "test")
-    of_trained = compare.judge(compare.float_pipeline(made, trained), test, "as trained, held out")
     of_float = compare.judge(compare.float_pipeline(made, network), test, "float, held out")
     of_int8 = compare.judge(Pipeline(made, load_networks(made, threads=2)), test, "int8, held out")
     measured = compare.fidelity(test, of_float, of_int8, made)
-    return {"frames": material.measured_on, "trained": asdict(compare.quality(test, of_trained)),
+    return {"frames": material.measured_on,
             "float": asdict(compare.quality(test, of_float)), "int8": asdict(compare.quality(test, of_int8)),
-            "int8_against_float": asdict(measured),
-            "int8_against_trained": asdict(compare.fidelity(test, of_trained, of_int8, made)),
-            "gate": [asdict(line) for line in compare.gate(measured)]}
+            "int8_against_float": asdict(measured), "gate": [asdict(line) for line in compare.gate(measured)]}
 
 
 def held_out(material: Material, split: str) -> list[HeldOut]:

@@ -66,11 +66,10 @@ class HeatLoss:
 
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
           on_step=None) -> None:
-    """Fit model and head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save."""
+    """Fit model and (built) head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save."""
     feature_net, embedding_net = split(model)
     channels = feature_net.output_shape[-1]
     heat_loss = HeatLoss(head.classes, channels, recipe.top_channels)
-    head.build((None, embedding_net.output_shape[-1]))
     variables = model.trainable_variables + head.trainable_variables + [heat_loss.log_gain]
     rate = keras.optimizers.schedules.CosineDecay(1e-5, recipe.steps, alpha=0.01,
                                                   warmup_target=recipe.learning_rate, warmup_steps=min(100, recipe.steps // 5))
