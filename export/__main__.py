@@ -1,4 +1,4 @@
-"""`python -m export`: photos -> a bundle that runs on the device. Also `pack`, `heldout` and `cams`.
+"""`python -m export`: photos -> a bundle that runs on the device. Also `pack`, `ship`, `heldout` and `cams`.
 
 Exit codes: 0 done, 1 failed (full disk, conversion refused), 2 usage or photos that cannot be used, 130 interrupted.
 A run that does not reach its end leaves the last good bundle as it was.
@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
 
 from calibration.photos import DataError, public_folders  # noqa: E402
-from export.bundle import VERSION, pack  # noqa: E402
+from export.bundle import VERSION, pack, ship  # noqa: E402
 from runtime.errors import EdgeError  # noqa: E402
 
 
@@ -40,10 +40,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--top-channels", type=int, default=50, help="channels kept per cluster (default %(default)s)")
     top.add_argument("--save-checkpoint", type=Path, default=None, metavar="FILE.weights.h5",
                      help="also keep the trained float weights, to start from another time")
-    commands = top.add_subparsers(dest="command", metavar="[pack | heldout | cams]")
+    commands = top.add_subparsers(dest="command", metavar="[pack | ship | heldout | cams]")
     packing = commands.add_parser("pack", help="add the runtime to a bundle: folder and .tar.gz under --out")
     packing.add_argument("--bundle", type=Path, default=Path("models/janken"))
     packing.add_argument("--out", type=Path, default=Path("dist"))
+    shipping = commands.add_parser("ship", help="put a made bundle, without its runtime, and its float network into models/")
+    shipping.add_argument("--bundle", type=Path, default=Path("dist") / f"janken-{VERSION}")
+    shipping.add_argument("--out", type=Path, default=Path("models"))
     heats = commands.add_parser("cams", help="Grad-CAM and its kin beside ours, on the held-out photos of a bundle")
     heats.add_argument("--bundle", type=Path, default=Path("models/janken"))
     heats.add_argument("--data", nargs="+", type=Path, default=None, help="default: data/*")
@@ -59,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "pack":
             print(pack(options.bundle, options.out))
+        elif options.command == "ship":
+            print(ship(options.bundle, options.out))
         elif options.command == "heldout":
             from export.build import write_rendered_heldout
             print(write_rendered_heldout(options.file, options.count))

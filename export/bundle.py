@@ -100,14 +100,33 @@ def pack(models: Path, out: Path) -> Path:
     """A bundle folder without runtime -> out/<name>-<version>/ with it, and the same as .tar.gz; returns the folder."""
     bundle = load_bundle(models)
     target = out / f"{bundle.name}-{bundle.version}"
-    fields = {key: value for key, value in bundle.manifest.items() if key not in ("schema", "files")}
     with building(target) as folder:
-        for name in REQUIRED_FILES:
-            shutil.copyfile(models / name, folder / name)
+        _copy(models, folder)
         add_runtime(folder)
-        write_manifest(folder, fields)
+        write_manifest(folder, _fields(bundle))
         tar(folder, target)
     return target
+
+
+def ship(made: Path, models: Path) -> Path:
+    """A bundle that `make export` made -> models/<name>/ without its runtime, and the float network beside it."""
+    bundle = load_bundle(made)
+    target = models / bundle.name
+    with building(target) as folder:
+        _copy(made, folder)
+        write_manifest(folder, _fields(bundle))
+        shutil.copyfile(made.with_name(f"{made.name}-float.keras"), folder / "float.keras")
+    (target / "float.keras").replace(target.with_name(f"{target.name}-float.keras"))
+    return target
+
+
+def _copy(source: Path, folder: Path) -> None:
+    for name in REQUIRED_FILES:
+        shutil.copyfile(source / name, folder / name)
+
+
+def _fields(bundle: Bundle) -> dict[str, Any]:
+    return {key: value for key, value in bundle.manifest.items() if key not in ("schema", "files")}
 
 
 def add_runtime(folder: Path) -> None:
