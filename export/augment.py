@@ -239,8 +239,9 @@ def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         frame = (frame - mean) * np.exp(rng.uniform(-0.6, 0.4)) + mean * np.exp(rng.uniform(-0.7, 0.45))
         frame *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)  # white balance
     if rng.random() < 0.15:  # a window on one side
-        ramp = np.linspace(*np.exp(rng.uniform(-0.7, 0.5, 2)), frame.shape[1], dtype=np.float32)[None, :, None]
-        frame *= ramp if rng.random() < 0.6 else ramp.transpose(1, 0, 2)
+        axis = int(rng.random() < 0.6)
+        ramp = np.linspace(*np.exp(rng.uniform(-0.7, 0.5, 2)), frame.shape[axis], dtype=np.float32)
+        frame *= ramp[None, :, None] if axis else ramp[:, None, None]
     if rng.random() < 0.3:
         grey = frame.mean(axis=2, keepdims=True)
         frame = grey + (frame - grey) * (0.0 if rng.random() < 0.3 else rng.uniform(0.2, 1.6))

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from calibration import heldout
 from export import bundle
 from export.__main__ import main
 from runtime.bundle import load_bundle
@@ -92,7 +93,7 @@ def test_missing_folder_ends_with_2(tmp_path, capsys):
 
 
 def test_unknown_backbone_names_the_known_ones(tmp_path, capsys):
-    folder = photos(tmp_path / "photos", {"a": 2, "b": 2})
+    folder = photos(tmp_path / "photos", {"a": 4, "b": 4})
     assert main(["--data", str(folder), "--backbone", "resnet"]) == 2
     assert "known: mobilenet_v2_0.35, mobilenet_v2_0.5" in capsys.readouterr().err
 
@@ -133,6 +134,25 @@ def test_photos_to_bundle(tmp_path, capsys):
     assert "broken.jpg" in capsys.readouterr().err
     made = sorted(p.name for p in (tmp_path / "dist").iterdir())
     assert made == ["mugs-0.1.0", "mugs-0.1.0-float.keras", "mugs-0.1.0.tar.gz"]
+
+
+def test_without_photos_rendered_hands_do_and_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("export.build.photos_module.public_folders", list)
+    assert main(["--out", str(tmp_path), *SMALL[:-4], "--rendered", "24", "--clusters", "2"]) == 0
+    made = load_bundle(tmp_path / "janken-0.1.0")
+    assert made.labels == ("gu", "choki", "pa", "none")
+    assert made.manifest["metrics"]["frames"] == "RENDERED hands, held out"
+    assert made.manifest["data"]["representative"] == "rendered hands"
+    assert "RENDERED" in capsys.readouterr().out
+
+
+def test_rendered_frames_can_be_kept_for_the_check(tmp_path):
+    path = tmp_path / "frames.npz"
+    assert main(["heldout", "--file", str(path), "--count", "40"]) == 0
+    frames = heldout.read(path)
+    assert {f.label for f in frames} == {"gu", "choki", "pa", "none"}
+    assert all(f.rendered for f in frames)
+    assert all((f.box_xyxy is None) == (f.label == "none") for f in frames)
 
 
 def test_ctrl_c_in_training_leaves_the_last_bundle(tmp_path, good_bundle):
