@@ -29,8 +29,8 @@ from runtime.pipeline import Pipeline
 
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
-CHECKPOINT_STEPS, FULL_STEPS = 250, 2000
-CHECKPOINT_RATE, FULL_RATE = 2e-4, 1e-3  # a checkpoint only needs a nudge
+RENDERED_STEPS, CHECKPOINT_STEPS, FULL_STEPS = 50, 250, 2000  # rendered hands alone are narrower than what a checkpoint knows
+CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def build(options: argparse.Namespace) -> Path:
 def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace) -> int:
     """Train `network` in place; returns the number of batches."""
     from_checkpoint = options.init == "checkpoint"
-    steps = options.steps if options.steps is not None else CHECKPOINT_STEPS if from_checkpoint else FULL_STEPS
+    usual = (CHECKPOINT_STEPS if augmenter.scenes else RENDERED_STEPS) if from_checkpoint else FULL_STEPS
+    steps = usual if options.steps is None else options.steps
     recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
                           top_channels=options.top_channels)
     if steps:
