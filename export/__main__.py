@@ -80,8 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"export: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # a full or read-only disk, most of all
-        print(f"export: {error.strerror or error}: {error.filename or options.out}; the last good bundle was not touched",
-              file=sys.stderr)
+        where = error.filename2 or error.filename or options.out
+        print(f"export: {error.strerror or error}: {where}; the last good bundle was not touched", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nexport: interrupted; the last good bundle was not touched", file=sys.stderr)
