@@ -33,8 +33,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--out", type=Path, default=Path("dist"), help="folder for the bundle (default %(default)s)")
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,
-                     help="training batches of 64 (default 250 from the checkpoint, 50 without photos, else 2000)")
-    top.add_argument("--int8-steps", type=int, default=700, help="batches spent on surviving int8 (default %(default)s)")
+                     help="training batches of 64 (default 250 from the checkpoint, else 2000)")
+    top.add_argument("--int8-steps", type=int, default=None,
+                     help="batches of 48 spent on surviving int8 (default 700, without photos 400)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
     top.add_argument("--clusters", type=int, default=10, help="k-means clusters of embeddings (default %(default)s)")
     top.add_argument("--top-channels", type=int, default=50, help="channels kept per cluster (default %(default)s)")

@@ -29,8 +29,10 @@ from runtime.pipeline import Pipeline
 
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
-RENDERED_STEPS, CHECKPOINT_STEPS, FULL_STEPS = 50, 250, 2000  # rendered hands alone are narrower than what a checkpoint knows
+CHECKPOINT_STEPS, FULL_STEPS = 250, 2000
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
+RENDERED_RATE = 2e-4
+INT8_STEPS, RENDERED_INT8_STEPS = 700, 400  # more harms without photos, see models/README.md
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def build(options: argparse.Namespace) -> Path:
     frames = material.train_frames or list(augmenter.batch(400).frames)
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
     network = fold.fold(trained)
+    if options.int8_steps is None:
+        options.int8_steps = INT8_STEPS if material.photos else RENDERED_INT8_STEPS
     hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
     content = _convert(*model.split(hardened), inputs)
 
@@ -104,9 +108,10 @@ def build(options: argparse.Namespace) -> Path:
 def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace) -> int:
     """Train `network` in place; returns the number of batches."""
     from_checkpoint = options.init == "checkpoint"
-    usual = (CHECKPOINT_STEPS if augmenter.scenes else RENDERED_STEPS) if from_checkpoint else FULL_STEPS
+    usual = CHECKPOINT_STEPS if from_checkpoint else FULL_STEPS
     steps = usual if options.steps is None else options.steps
-    recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
+    nudge = CHECKPOINT_RATE if augmenter.scenes else RENDERED_RATE
+    recipe = train.Recipe(steps=steps, learning_rate=nudge if from_checkpoint else FULL_RATE,
                           top_channels=options.top_channels)
     if steps:
         head = ArcFace(len(augmenter.labels))
