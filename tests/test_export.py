@@ -159,13 +159,17 @@ def test_ctrl_c_in_training_leaves_the_last_bundle(tmp_path, good_bundle):
     folder = photos(tmp_path / "photos", {"a": 12, "b": 12})
     command = [sys.executable, "-m", "export", "--data", str(folder), "--out", str(good_bundle.parent), "--init", "random",
                "--steps", "100000", "--rendered", "0"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in background jobs
     seen = b""
     while b"training" not in seen and process.poll() is None:
         seen += os.read(process.stderr.fileno(), 4096)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
-    _, rest = process.communicate(timeout=120)
+    try:
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, rest
     assert b"interrupted; the last good bundle was not touched" in rest
     assert [p.name for p in good_bundle.parent.iterdir()] == [good_bundle.name]
