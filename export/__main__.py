@@ -17,6 +17,8 @@ from calibration.photos import DataError, public_folders  # noqa: E402
 from export.bundle import VERSION, pack, ship  # noqa: E402
 from runtime.errors import EdgeError  # noqa: E402
 
+INTERRUPTED = 130
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line; every option's default is what `make export` uses."""
@@ -86,9 +88,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nexport: interrupted; the last good bundle was not touched", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:  # everything is put away; threads inside TensorFlow and OpenCV may abort an orderly shutdown
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -53,6 +53,7 @@ def _require_screen() -> None:
     )
     if probe.returncode != 0:
         words = [line.strip() for line in probe.stderr.splitlines() if line.strip()]
+        words = [line for line in words if not line.startswith(("Traceback", "File "))]
         raise UsageError(
             "--display window cannot open a window",
             given=f"DISPLAY={os.environ.get('DISPLAY', '')!r}, {words[0] if words else 'no reason'}",
