@@ -32,7 +32,7 @@ REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fit
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 RENDERED_RATE = 2e-4
-INT8_STEPS, RENDERED_INT8_STEPS = 700, 400  # more harms without photos, see models/README.md
+INT8_STEPS, RENDERED_INT8_STEPS = 700, 400  # as measured, see models/README.md
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def _mobilenet_v2(alpha: float) -> Backbone:
     def build(shape_hwc, weights):
         return keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights,
                                               pooling="avg")
-    # stride 16: 6x6 cells at 96 px, against 3x3 behind block_16; the heat sits on the hand twice as often (models/README.md)
+    # stride 16: 6x6 cells at 96 px, against 3x3 behind block_16; both are compared in models/README.md
     return Backbone(build, "block_13_expand_relu")
 
 
