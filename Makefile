@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help export check demo test test-workstation test-runtime lint bench data dist clean
+.PHONY: help export check cams demo test test-workstation test-runtime lint bench data dist clean
 
 PYTHON ?= python3
 
@@ -40,6 +40,10 @@ CHECKED = $(or $(DATA),$(wildcard data/janken_dataset data/hands_dataset),$(REND
 check: .venv/.installed ## compare float and int8 on held-out photos, fail below the gate [BUNDLE= DATA=]
 	$(if $(filter $(RENDERED),$(CHECKED)),.venv/bin/python -m export heldout --file $(RENDERED))
 	.venv/bin/python -m calibration check $(call flag,bundle,$(BUNDLE)) --data $(CHECKED)
+
+cams: .venv/.installed ## compare the heat with Grad-CAM and its kin, in build/report/cams.html [BUNDLE= DATA=]
+	.venv/bin/python -m export cams $(call flag,bundle,$(BUNDLE)) $(call flag,data,$(DATA)) \
+	    --page build/report/cams.html --csv build/report/cams.csv
 
 demo: .venv-demo/.installed ## play janken with the shipped bundle [ARGS="--source photos --mode box"]
 	.venv-demo/bin/python runtime/janken.py $(ARGS)

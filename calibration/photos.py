@@ -220,6 +220,14 @@ def load(photos: Sequence[Photo]) -> tuple[list[Photo], list[np.ndarray]]:
     return kept, frames
 
 
+def pictures(folder: Path) -> list[np.ndarray]:
+    """Every picture below `folder`, without a label, as uint8 RGB of at most 480 px a side. Raises DataError for none."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not paths:
+        raise DataError(f"no pictures under {folder}; expected a folder of {', '.join(sorted(PHOTO_SUFFIXES))} files")
+    return load([Photo(path, path.name, NONE, session=NONE) for path in paths])[1]
+
+
 def load_hand_mask(photo: Photo, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
     """(alpha, hand) uint8 masks of a photo, 255 = object, or None: `alpha` with forearm, `hand` cut at the hand's box."""
     if photo.mask_path is None:

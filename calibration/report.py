@@ -30,6 +30,7 @@ from runtime.results import NONE_LABEL, Box, Result
 SAMPLE, WORST = 12, 20  # rows of pictures
 SAMPLE_SEED = 0
 STYLE = Path(__file__).with_name("report.css")
+HEAT_PAGE = "cams.html"  # beside the page: ways to make heat, by `python -m export cams --page`
 PICTURE_WH = 240, 180  # pixels that a picture fits in
 JPEG_QUALITY = 80
 MAP_WIDTH, MAP_MARGIN, DOT_RADIUS = 720, 14, 7  # SVG units
@@ -97,14 +98,17 @@ def write(path: Path, summary: dict[str, Any], bundle: Bundle, frames: Sequence[
         _pictures("A sample", f"{SAMPLE} frames drawn by a fixed seed, the labels taking turns.", sample(rows)),
         _pictures("The worst", f"Up to {WORST} frames: wrong int8 labels first, then the int8 boxes furthest from the "
                   "true ones.", worst(rows)),
-        _embedding_map(bundle, rows), _footer(summary, bundle),
+        _embedding_map(bundle, rows), _footer(summary, bundle, path.with_name(HEAT_PAGE).is_file()),
     ]
+    path.write_text(document(f"{bundle.name} {bundle.version}: int8 against float", sections), encoding="utf-8")
+
+
+def document(title: str, sections: Sequence[str], kind: str = "") -> str:
+    """A whole page of HTML `sections` in the report's style; `kind`: a class of the body, for the style."""
     head = ('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(bundle.name)} {escape(bundle.version)}: int8 against float</title>"
-            f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>")
+            f"<title>{escape(title)}</title><style>\n{STYLE.read_text(encoding='utf-8')}</style>")
     body = "\n".join(sections)
-    path.write_text(f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n',
-                    encoding="utf-8")
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body class="{kind}">\n{body}\n</body></html>\n'
 
 
 def sample(rows: Sequence[Judged], count: int = SAMPLE, seed: int = SAMPLE_SEED) -> list[Judged]:
@@ -141,16 +145,16 @@ def _gate(summary: dict[str, Any]) -> str:
     rows = [(_words(v["figure"]), number(v["value"]), f'<td class="words">{escape(v["bound"])}</td>', outcome[v["passed"]])
             for v in summary["gate"]]
     rows += [(_words(figure), number(value), "<td></td>", "<td></td>") for figure, value in _ungated(summary)]
-    return _section("The gate", "How much of the float network int8 has kept. Heat, peaks and boxes are compared where "
-                    "both found a hand; peak distance is a share of the frame's diagonal.",
-                    _table(("", "value", "", ""), rows))
+    return section("The gate", "How much of the float network int8 has kept. Heat, peaks and boxes are compared where "
+                   "both found a hand; peak distance is a share of the frame's diagonal.",
+                   table(("", "value", "", ""), rows))
 
 
 def _quality(summary: dict[str, Any]) -> str:
     rows = [(_words(figure), number(a), number(b)) for figure, a, b in _quality_rows(summary)]
-    return _section("How right each is", "Shares of frames, and for boxes the mean IoU with the true box (a missing box "
-                    "counts as 0). False alarms: frames without a hand that got one.",
-                    _table(("", "float", "int8"), rows))
+    return section("How right each is", "Shares of frames, and for boxes the mean IoU with the true box (a missing box "
+                   "counts as 0). False alarms: frames without a hand that got one.",
+                   table(("", "float", "int8"), rows))
 
 
 def _confusion(bundle: Bundle, rows: Sequence[Judged]) -> str:
@@ -162,8 +166,8 @@ def _confusion(bundle: Bundle, rows: Sequence[Judged]) -> str:
         body.append((escape(label), *(
             f'<td style="background: rgb({RIGHT_RGB if i == j else WRONG_RGB} / {strength[j]:.2f})">{count}</td>'
             for j, count in enumerate(counts[i]))))
-    return _section("What int8 takes for what", "A row for each true label, a column for each label that int8 said; frames.",
-                    _table(("", *map(escape, labels)), body, "confusion"))
+    return section("What int8 takes for what", "A row for each true label, a column for each label that int8 said; frames.",
+                   table(("", *map(escape, labels)), body, "confusion"))
 
 
 def _sources(rows: Sequence[Judged]) -> str:
@@ -176,9 +180,9 @@ def _sources(rows: Sequence[Judged]) -> str:
         if len(sessions) > 1:
             body += [_source_row(escape(session.split("/", 1)[1] or "(number only)"), group)
                      for session, group in sorted(sessions.items())]
-    return _section("Accuracy by source", "The data sets, and below each its sessions: file names without their running "
-                    "number. Float and int8: accuracy. Peak and box: of int8, where the hand's place is known.",
-                    _table(("", "frames", "float", "int8", "peak inside", "box IoU"), body))
+    return section("Accuracy by source", "The data sets, and below each its sessions: file names without their running "
+                   "number. Float and int8: accuracy. Peak and box: of int8, where the hand's place is known.",
+                   table(("", "frames", "float", "int8", "peak inside", "box IoU"), body))
 
 
 def _source_row(name: str, group: Sequence[Judged]) -> tuple[str, ...]:
@@ -191,35 +195,39 @@ def _source_row(name: str, group: Sequence[Judged]) -> tuple[str, ...]:
 def _pictures(title: str, note: str, rows: Sequence[Judged]) -> str:
     legend = ("From left to right: photo, float, int8. Yellow: the box found; thin white line: the true box. Heat and box "
               "are drawn as on the device.")
-    return _section(title, f"{note} {legend}", "\n".join(map(_trio, rows)) or "<p>None.</p>")
+    return section(title, f"{note} {legend}", "\n".join(map(_trio, rows)) or "<p>None.</p>")
 
 
 def _trio(row: Judged) -> str:
     """The photo, and what either network sees in it."""
     frame = row.frame
-    cells = [(_picture(frame), f'<b>{escape(frame.label)}</b><br><span class="soft">{escape(frame.name)}</span>')]
+    cells = [(picture(frame), f'<b>{escape(frame.label)}</b><br><span class="soft">{escape(frame.name)}</span>')]
     for name, result in (("float", row.of_float), ("int8", row.of_int8)):
         said = f"{name}: <b>{escape(result.label)}</b> {result.score:.2f}"
         if result.label != frame.label:
             said = f'<span class="bad">{said}, wrong</span>'
         iou = row.iou(result)
-        cells.append((_picture(frame, result), said + ("" if math.isnan(iou) else f"<br>IoU {iou:.2f}")))
-    figures = "".join(f'<figure><img alt="" src="{picture}"><figcaption>{caption}</figcaption></figure>'
-                      for picture, caption in cells)
-    return f'<div class="trio">{figures}</div>'
+        cells.append((picture(frame, result.heat, result.box_xyxy), said + ("" if math.isnan(iou) else f"<br>IoU {iou:.2f}")))
+    return figures(cells, "trio")
 
 
-def _picture(frame: HeldOut, result: Result | None = None) -> str:
-    """data: URL of a JPEG: the photo as it is, or with a result's heat and box and the true box."""
+def figures(cells: Sequence[tuple[str, str]], kind: str) -> str:
+    """Pictures beside each other, each an URL and its caption in HTML; `kind`: trio or strip, for the style."""
+    row = "".join(f'<figure><img alt="" src="{url}"><figcaption>{caption}</figcaption></figure>' for url, caption in cells)
+    return f'<div class="{kind}">{row}</div>'
+
+
+def picture(frame: HeldOut, heat: np.ndarray | None = None, box_xyxy: Box | None = None) -> str:
+    """data: URL of a JPEG: the photo as it is, or with heat (h, w), 1 being full, the box found, and the true box."""
     height, width = frame.frame_rgb.shape[:2]
     scale = min(PICTURE_WH[0] / width, PICTURE_WH[1] / height)
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = stretch_2x2(np.ascontiguousarray(frame.frame_rgb), size_wh)
-    if result is not None:
-        if result.heat.any():
-            canvas = Overlay((width, height), result.heat.shape, size_wh).blend(canvas, result.heat)
-        if result.box_xyxy:
-            draw_box(canvas, _scaled(result.box_xyxy, scale, size_wh))
+    if heat is not None:
+        if heat.any():
+            canvas = Overlay((width, height), heat.shape, size_wh).blend(canvas, heat)
+        if box_xyxy:
+            draw_box(canvas, _scaled(box_xyxy, scale, size_wh))
         if frame.box_xyxy and frame.label != NONE_LABEL:
             x0, y0, x1, y1 = _scaled(frame.box_xyxy, scale, size_wh)
             cv2.rectangle(canvas, (x0 - 1, y0 - 1), (x1, y1), (0, 0, 0), 1)  # a dark edge, to be seen on bright walls
@@ -245,10 +253,10 @@ def _embedding_map(bundle: Bundle, rows: Sequence[Judged]) -> str:
     dots = "".join(_dot(row, x, y, colours[row.frame.label]) for (x, y), row in zip(points * scale + MAP_MARGIN, rows))
     legend = "".join(f'<span class="key" style="background: {colour}"></span>{escape(label)}'
                      for label, colour in colours.items())
-    return _section("Map of the int8 embeddings", "Their two widest axes (principal components), which hold "
-                    f"{share:.0%} of the variance. Colour: true label. Number: cluster, which chooses the heat's "
-                    "channels. Black ring: int8 says another label.",
-                    f'<p class="soft">{legend}</p><svg viewBox="0 0 {MAP_WIDTH} {height}">{dots}</svg>')
+    return section("Map of the int8 embeddings", "Their two widest axes (principal components), which hold "
+                   f"{share:.0%} of the variance. Colour: true label. Number: cluster, which chooses the heat's "
+                   "channels. Black ring: int8 says another label.",
+                   f'<p class="soft">{legend}</p><svg viewBox="0 0 {MAP_WIDTH} {height}">{dots}</svg>')
 
 
 def _dot(row: Judged, x: float, y: float, colour: str) -> str:
@@ -267,13 +275,14 @@ def principal_plane(embeddings: np.ndarray) -> tuple[np.ndarray, float]:
     return plane, float((lengths[:2] ** 2).sum()) / variance if variance > 0 else 1.0
 
 
-def _footer(summary: dict[str, Any], bundle: Bundle) -> str:
+def _footer(summary: dict[str, Any], bundle: Bundle, heat_page: bool) -> str:
     manifest = bundle.manifest
     facts = {"bundle": summary["bundle"], "seed": manifest.get("seed"), "backbone": manifest.get("backbone"),
              "photos' fingerprint": str(manifest.get("data", {}).get("fingerprint", ""))[:16],
              "made with": ", ".join(f"{name} {version}" for name, version in manifest.get("tools", {}).items())}
     known = [f"{name}: {escape(str(value))}" for name, value in facts.items() if value not in (None, "")]
-    return f"<footer>{' · '.join(known)}</footer>"
+    link = f'<p><a href="{HEAT_PAGE}">How the heat compares with Grad-CAM and its kin</a></p>' if heat_page else ""
+    return f"<footer>{' · '.join(known)}{link}</footer>"
 
 
 def _quality_rows(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
@@ -290,11 +299,12 @@ def _words(figure: str) -> str:
     return escape(WORDS.get(figure, figure.replace("_", " ")))
 
 
-def _section(title: str, note: str, content: str) -> str:
+def section(title: str, note: str, content: str) -> str:
+    """A heading, a line in small print, and what stands below; all three are HTML."""
     return f'<section><h2>{title}</h2><p class="soft">{note}</p>{content}</section>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
     """Cells are HTML; the first of a row is its heading, and one that is a <td> already is taken as it is."""
     headings = "".join(f"<th>{name}</th>" for name in head)
     body = "".join(f"<tr><th>{name}</th>{''.join(c if c.startswith('<td') else f'<td>{c}</td>' for c in cells)}</tr>"

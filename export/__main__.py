@@ -1,4 +1,4 @@
-"""`python -m export`: photos -> a bundle that runs on the device. Also `pack`, `ship`, `heldout` and `cams`.
+"""`python -m export`: photos -> a bundle that runs on the device. Also `pack`, `ship`, `heldout`, `cams` and `remedies`.
 
 Exit codes: 0 done, 1 failed (full disk, conversion refused), 2 usage or photos that cannot be used, 130 interrupted.
 A run that does not reach its end leaves the last good bundle as it was.
@@ -32,18 +32,21 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--init", default="checkpoint",
                      help="starting weights: checkpoint, imagenet, random, or a .h5 file (default %(default)s)")
     top.add_argument("--backbone", default=None, help="see export/model.py (default mobilenet_v2_0.5)")
+    top.add_argument("--loss", choices=["arcface", "triplet"], default="arcface", help="of the embedding (default %(default)s)")
     top.add_argument("--out", type=Path, default=Path("dist"), help="folder for the bundle (default %(default)s)")
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,
-                     help="training batches of 64 (default 250 from the checkpoint, else 2000)")
+                     help="training batches of 64 (default: from the checkpoint 250, without photos none; else 2000)")
     top.add_argument("--int8-steps", type=int, default=None,
                      help="batches of 48 spent on surviving int8 (default 700, without photos 400)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
+    top.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER",
+                     help="pictures of anything but hands, to lay hands over (scripts/fetch_backgrounds.py gets some)")
     top.add_argument("--clusters", type=int, default=10, help="k-means clusters of embeddings (default %(default)s)")
     top.add_argument("--top-channels", type=int, default=50, help="channels kept per cluster (default %(default)s)")
     top.add_argument("--save-checkpoint", type=Path, default=None, metavar="FILE.weights.h5",
                      help="also keep the trained float weights, to start from another time")
-    commands = top.add_subparsers(dest="command", metavar="[pack | ship | heldout | cams]")
+    commands = top.add_subparsers(dest="command", metavar="[pack | ship | heldout | cams | remedies]")
     packing = commands.add_parser("pack", help="add the runtime to a bundle: folder and .tar.gz under --out")
     packing.add_argument("--bundle", type=Path, default=Path("models/janken"))
     packing.add_argument("--out", type=Path, default=Path("dist"))
@@ -53,6 +56,18 @@ def parser() -> argparse.ArgumentParser:
     heats = commands.add_parser("cams", help="Grad-CAM and its kin beside ours, on the held-out photos of a bundle")
     heats.add_argument("--bundle", type=Path, default=Path("models/janken"))
     heats.add_argument("--data", nargs="+", type=Path, default=None, help="default: data/*")
+    heats.add_argument("--csv", type=Path, default=None, metavar="FILE.csv", help="also write the table there")
+    heats.add_argument("--page", type=Path, default=None, metavar="FILE.html",
+                       help="also write a page with pictures; `make check` links to build/report/cams.html")
+    cures = commands.add_parser("remedies", help="what each remedy against int8 loss brings, on the held-out photos")
+    cures.add_argument("--bundle", type=Path, default=Path("models/janken"), help="lends prototypes, clusters and thresholds")
+    cures.add_argument("--init", default="checkpoint", help="the float weights that the bundle was made from")
+    cures.add_argument("--data", nargs="+", type=Path, default=None, help="default: data/*")
+    cures.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER")
+    cures.add_argument("--rendered", type=int, default=1500)
+    cures.add_argument("--int8-steps", type=int, default=None, help="batches of 48 for each of the two rows that are trained")
+    cures.add_argument("--seed", type=int, default=0)
+    cures.add_argument("--csv", type=Path, default=None, metavar="FILE.csv", help="also write the table there")
     frames = commands.add_parser("heldout", help="write rendered frames that `python -m calibration check` can judge on")
     frames.add_argument("--file", type=Path, default=Path("build/heldout-rendered.npz"))
     frames.add_argument("--count", type=int, default=200)
@@ -72,7 +87,18 @@ def main(arguments: list[str] | None = None) -> int:
             print(write_rendered_heldout(options.file, options.count))
         elif options.command == "cams":
             from export import cams
-            print(cams.text(cams.run(options.bundle, options.data or public_folders())))
+            found = cams.run(options.bundle, options.data or public_folders())
+            print(cams.text(found.rows))
+            if options.csv:
+                cams.write_csv(options.csv, found.rows)
+            if options.page:
+                cams.write_page(options.page, found)
+        elif options.command == "remedies":
+            from export import remedies
+            found = remedies.run(options)
+            print(remedies.text(found))
+            if options.csv:
+                remedies.write_csv(options.csv, found.rows)
         else:
             from export.build import build
             build(options)

@@ -1,9 +1,9 @@
 """Photos and cut-out hands -> endless training batches: many hands, places, scales, lights.
 
-Every sample is one affine warp into the network's input. A hand with a known mask is laid over another background, so
-that the network cannot lean on the table it was photographed on; a photo with a box is cropped so that the hand fills a
-fifth to all of the frame. The warped mask (or box) becomes the target of the heat: the share of every feature-map cell that
-the hand covers, relative to the cell it covers most.
+Every sample is one affine warp into the network's input. A hand with a mask, drawn or found from its box, is laid over
+another background, so that the network cannot lean on the table it was photographed on; a photo with a box is also cropped
+so that the hand fills a fifth to all of the frame. The warped mask (or box) becomes the target of the heat: the share of
+every feature-map cell that the hand covers, relative to the cell it covers most, under a root.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from calibration.heldout import bounds, parts_without
 from calibration.photos import NONE, Photo, box_mask, load_hand_mask
+from export.cutout import hand_mask
 from export.render import RenderedHand, render_background
 
 Size = tuple[int, int]
@@ -55,7 +56,8 @@ class Scene:
 
 
 # Shares of a batch; a kind whose material is missing gives its share to the others.
-MIX = {"scene": 0.37, "cutout": 0.20, "rendered": 0.25, "nothing": 0.18}
+MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
+PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 FILL = (0.2, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
@@ -64,13 +66,15 @@ class Augmenter:
     """Draws labelled samples from photos and rendered hands; everything random comes from one seeded generator."""
 
     def __init__(self, photos: Sequence[Photo], frames: Sequence[np.ndarray], rendered: Sequence[RenderedHand],
-                 labels: Sequence[str], size_wh: Size, map_wh: Size, seed: int, mix: dict[str, float] = MIX):
+                 labels: Sequence[str], size_wh: Size, map_wh: Size, seed: int, mix: dict[str, float] = MIX,
+                 places: Sequence[np.ndarray] = ()):
         self.labels, self.size_wh, self.map_wh = list(labels), size_wh, map_wh
         self.rng = np.random.default_rng(seed)
         self.scenes: dict[str, list[Scene]] = {}
         self.cutouts: dict[str, list[Cutout]] = {}
         self.rendered: dict[str, list[Cutout]] = {}
-        self.empty: list[np.ndarray] = []  # frames or parts of frames without a hand
+        self.empty: list[np.ndarray] = []  # parts of the photos without a hand
+        self.places = places  # pictures of anything but hands
         for photo, frame in zip(photos, frames):
             self._add_photo(photo, frame)
         for hand in rendered:
@@ -82,7 +86,7 @@ class Augmenter:
 
     def _add_photo(self, photo: Photo, frame_rgb: np.ndarray) -> None:
         size_wh = frame_rgb.shape[1::-1]
-        masks = load_hand_mask(photo, size_wh)
+        masks = load_hand_mask(photo, size_wh) or (photo.box_xyxy and hand_mask(frame_rgb, photo.box_xyxy))
         hand = None
         if masks:
             alpha, hand = masks
@@ -110,8 +114,10 @@ class Augmenter:
         known = hand is not None
         if label == NONE or not known:
             hand = np.zeros(self.size_wh[::-1], np.uint8)
-        heat = cv2.resize(hand.astype(np.float32) / 255, self.map_wh, interpolation=cv2.INTER_AREA)
-        heat /= max(heat.max(), 0.05)  # a small hand is as hot as a large one; a sliver at the edge stays cool
+        # the root keeps fingers, which cover little of a cell, in the box; a small hand is as hot as a large one, while a
+        # sliver at the edge stays cool
+        heat = np.sqrt(cv2.resize(hand.astype(np.float32) / 255, self.map_wh, interpolation=cv2.INTER_AREA))
+        heat /= max(heat.max(), 0.2)
         return photometric(frame, self.rng), self.labels.index(label), heat, float(known or label == NONE)
 
     def _pick(self, names: list[str], weights: np.ndarray) -> str:
@@ -170,9 +176,12 @@ class Augmenter:
 
     def background(self) -> np.ndarray:
         """uint8 (H, W, 3) of a place without a hand: part of a photo, or drawn."""
-        if self.empty and self.rng.random() < 0.55:
-            return self._crop(self.empty[self.rng.integers(len(self.empty))])
-        return render_background(self.rng, self.size_wh)
+        pools = {"empty": self.empty, "places": self.places, "drawn": [None]}
+        kinds = [kind for kind, pool in pools.items() if len(pool)]
+        kind = self._pick(kinds, np.array([PLACES[kind] for kind in kinds]))
+        if kind == "drawn":
+            return render_background(self.rng, self.size_wh)
+        return self._crop(pools[kind][self.rng.integers(len(pools[kind]))])
 
     def nothing(self) -> np.ndarray:
         """A whole frame without a janken hand; at times with a bare forearm in it."""

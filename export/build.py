@@ -29,15 +29,15 @@ from runtime.pipeline import Pipeline
 
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
-CHECKPOINT_STEPS, FULL_STEPS = 250, 2000
+CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
-RENDERED_RATE = 2e-4
 INT8_STEPS, RENDERED_INT8_STEPS = 700, 400  # as measured, see models/README.md
 
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to learn from: photos of all splits, the training photos with their frames, and rendered hands."""
+    """What there is to learn from: photos of all splits, the training photos with their frames, rendered hands, and
+    pictures of places without hands."""
 
     folders: list[Path]
     photos: list[Photo]
@@ -45,6 +45,7 @@ class Material:
     train_photos: list[Photo]
     train_frames: list[np.ndarray]
     hands: list[RenderedHand]
+    places: list[np.ndarray]
 
     @property
     def measured_on(self) -> str:
@@ -60,7 +61,8 @@ def gather(options: argparse.Namespace) -> Material:
           else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
     kept, frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
     hands = rendered_hands(options.rendered, options.seed) if set(labels) - {NONE} == JANKEN and options.rendered else []
-    return Material(folders, photos, labels, kept, frames, hands)
+    places = photos_module.pictures(options.backgrounds) if options.backgrounds else []
+    return Material(folders, photos, labels, kept, frames, hands, places)
 
 
 def build(options: argparse.Namespace) -> Path:
@@ -71,7 +73,7 @@ def build(options: argparse.Namespace) -> Path:
     trained = model.build(options.backbone or model.BACKBONE, options.init)
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
-                                  model.SIZE_WH, map_wh, options.seed)
+                                  model.SIZE_WH, map_wh, options.seed, places=material.places)
     steps = teach(trained, augmenter, options)
     seen = _seen(material, options.init)
     if options.save_checkpoint:
@@ -85,7 +87,8 @@ def build(options: argparse.Namespace) -> Path:
     if options.int8_steps is None:
         options.int8_steps = INT8_STEPS if material.photos else RENDERED_INT8_STEPS
     hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
-    content = _convert(*model.split(hardened), inputs)
+    print("converting to int8 ...", flush=True)
+    content = convert.halves_to_int8(*model.split(hardened), inputs)
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
@@ -96,6 +99,8 @@ def build(options: argparse.Namespace) -> Path:
         bundle.write_manifest(folder, fields)
         bundle.tar(folder, target)
         network.save(folder / "float.keras")
+    if options.save_checkpoint:
+        np.save(model.prototypes_record(options.save_checkpoint), made.prototypes)
     (target / "float.keras").replace(target.with_name(f"{target.name}-float.keras"))  # for the workstation only
     print(report.text(fields["metrics"]))
     if not all(line["passed"] for line in fields["metrics"]["gate"]):
@@ -108,15 +113,14 @@ def build(options: argparse.Namespace) -> Path:
 def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace) -> int:
     """Train `network` in place; returns the number of batches."""
     from_checkpoint = options.init == "checkpoint"
-    usual = CHECKPOINT_STEPS if from_checkpoint else FULL_STEPS
+    usual = (CHECKPOINT_STEPS if augmenter.scenes else 0) if from_checkpoint else FULL_STEPS
     steps = usual if options.steps is None else options.steps
-    nudge = CHECKPOINT_RATE if augmenter.scenes else RENDERED_RATE
-    recipe = train.Recipe(steps=steps, learning_rate=nudge if from_checkpoint else FULL_RATE,
-                          top_channels=options.top_channels)
+    recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
+                          top_channels=options.top_channels, loss=options.loss)
     if steps:
         head = ArcFace(len(augmenter.labels))
         head.build((None, network.outputs[1].shape[-1]))
-        if from_checkpoint:
+        if from_checkpoint or options.init.endswith(".weights.h5"):
             head.centres.assign(_class_means(network, augmenter).T)
         train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe)
     return steps
@@ -170,14 +174,6 @@ def write_rendered_heldout(path: Path, count: int) -> Path:
     return path
 
 
-def _convert(feature_net: keras.Model, embedding_net: keras.Model, inputs: np.ndarray) -> tuple[bytes, bytes]:
-    """Both halves as int8 TFLite, ranges from the same frames, equal at the joint."""
-    print("converting to int8 ...", flush=True)
-    maps = feature_net.predict(inputs, verbose=0)
-    feature_map = convert.to_int8(feature_net, [row[None] for row in inputs])
-    return feature_map, convert.weld(feature_map, convert.to_int8(embedding_net, [row[None] for row in maps]))
-
-
 def _seen(material: Material, init: str) -> dict[str, list[str]]:
     """Data sets that the network or its starting weights learned from, and the photos of them that neither did."""
     before = model.seen_by(init)
@@ -195,13 +191,13 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
         "input": {"size_wh": list(model.SIZE_WH), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
                   "scaling": {"subtract": model.SUBTRACT, "divide": model.DIVIDE}},
         "backbone": backbone,
-        "feature_layer": {"name": model.BACKBONES[backbone].feature_layer, "shape_hwc": list(maps.shape[1:])},
+        "feature_layer": {"name": model.FEATURE_LAYER, "shape_hwc": list(maps.shape[1:])},
         "embedding_dim": embedding.shape[-1], "score_scale": SCALE,
         "thresholds": {"reject": -1.0, "box": fit.DEFAULT_BOX},
         "clusters": {"count": options.clusters, "top_channels": options.top_channels},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": str(options.init), "steps": steps, "int8_steps": options.int8_steps,
-                     "rendered_hands": len(material.hands)},
+        "training": {"init": str(options.init), "loss": options.loss, "steps": steps, "int8_steps": options.int8_steps,
+                     "rendered_hands": len(material.hands), "backgrounds": len(material.places)},
         "data": {**seen, "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),
                  "representative": "training photos" if material.photos else "rendered hands"},
         "reproducible": bundle.REPRODUCIBLE,
@@ -212,13 +208,17 @@ def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], emb
                    augmenter: augment.Augmenter, options: argparse.Namespace) -> Bundle:
     """Fit prototypes, clusters and thresholds on the int8 outputs and write the bundle's files."""
     labels, networks = fields["labels"], bundle.open_networks(folder, fields, *content)
+    # rendered hands lie a little beside real ones: without photos, the class centres of those who had some are better
+    untouched = not material.photos and not fields["training"]["steps"]
+    prototypes = model.known_prototypes(options.init) if untouched else None
     batch = augmenter.batch(REFERENCE_FRAMES)
     whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
              if photo.label != NONE]
     frames = [*batch.frames, *(frame for frame, _ in whole)]
     truth = np.array([*batch.labels, *(label for _, label in whole)])
     fitted = fit.fit(networks, embedding_net, frames, truth, len(labels), size_wh=model.SIZE_WH, subtract=model.SUBTRACT,
-                     divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels, seed=options.seed)
+                     divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels, seed=options.seed,
+                     prototypes=prototypes)
     fields["clusters"]["count"] = len(fitted.clusters.centers)
     made = bundle.write(folder, fields, *content, fitted.clusters.centers, fitted.clusters.weights, fitted.prototypes)
     fields["thresholds"] = fit.thresholds(made, networks, held_out(material, "validation"))

@@ -1,40 +1,56 @@
 """Ways to make heat, side by side on the same network and photos: `python -m export cams`.
 
-Per-image methods take the gradient of every photo; ours looks its weights up. Each method's box threshold is chosen on the
-validation photos, and peak and box are read off by the runtime's own code, so that only the heat differs.
+Per-image methods take the gradient of every photo, towards its true class:
 
 * Grad-CAM: weights = mean gradient (Selvaraju et al., arXiv 1610.02391)
 * Grad-CAM++: weights = sum of alpha * ReLU(gradient) (Chattopadhay et al., arXiv 1710.11063, eq. 19)
 * LayerCAM: every cell weighted by its own ReLU(gradient) (Jiang et al., IEEE TIP 2021, eq. 5)
 * Eigen-CAM: projection on the first principal direction, no gradient (Muhammad and Yeasin, arXiv 2008.00299)
+
+Looked-up methods only see the photo: its embedding finds the Grad-CAM weights of the nearest training photo (Chen et al.,
+arXiv 2001.06538) or of the nearest k-means cluster (Faster-Grad-CAM), of all channels or the largest. They learn from the
+training photos alone. Ours are the bundle's own, and show nothing of a hand taken for none, which counts against them.
+
+Two controls look at nothing: random heat, and a Gaussian in the middle of the frame. Each method's box threshold is chosen
+on the validation photos, and peak and box are read off by the runtime's own code, so that only the heat differs.
 """
 
 from __future__ import annotations
 
+import csv
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from calibration import metrics, photos
+from calibration import metrics, photos, report
 from calibration.__main__ import float_path, load_float
 from calibration.compare import float_pipeline
 from calibration.heldout import HeldOut, from_photos
-from calibration.photos import DataError
-from export import clusters
+from calibration.photos import NONE, DataError, session_of
+from export import clusters, faithfulness, gradcam
 from export.arcface import normalise
 from export.fit import BOX_CANDIDATES
 from export.model import normalise as to_input
 from runtime.box import BoxFinder
-from runtime.bundle import load_bundle
+from runtime.bundle import Bundle, load_bundle
 from runtime.image import stretch_2x2
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline
+from runtime.results import Box
 
 REFERENCE_LAYER = "block_16_expand_relu"  # where Faster-Grad-CAM reads its heat: 3x3 cells at 96 px
+REFERENCE_RULE = 10, 50  # its k-means clusters (None: each training photo is one) and channels kept (None: all)
+PAPER_RULES = [(count, top) for count in (None, 10, 50) for top in (50, None)]
+COLUMNS = {"peak_inside": "peak inside", "box_iou": "box IoU", "box_threshold": "threshold", "deletion": "deletion",
+           "insertion": "insertion"}
+BATCH = 64  # photos a pass
+SHOWN = 12  # photos on the page
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]  # feature map (h, w, C), its gradient -> heat (h, w), not scaled
 
 
@@ -64,78 +80,151 @@ PER_IMAGE: dict[str, Method] = {"Grad-CAM": grad_cam, "Grad-CAM++": grad_cam_pp,
 
 @dataclass(frozen=True)
 class Row:
-    """One method: shares of the photos whose hand's place is known."""
+    """One method: shares of the photos whose hand's place is known; deletion and insertion: see export/faithfulness.py."""
 
     method: str
     peak_inside: float
     box_iou: float
     box_threshold: float
+    deletion: float
+    insertion: float
+
+
+@dataclass(frozen=True)
+class Heats:
+    """One method's heat (h, w) for every photo. `fixed_scale`: 1 is full heat, else the scale means nothing; `shown`: the
+    method has a column among the page's pictures.
+    """
+
+    method: str
+    validation: Sequence[np.ndarray]
+    test: Sequence[np.ndarray]
+    fixed_scale: bool = False
+    shown: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every method on the same `test` photos; `heats` and `rows` go in step."""
+
+    bundle: Bundle
+    test: list[HeldOut]
+    heats: list[Heats]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Photos at one layer: maps and gradients float32 (N, h, w, C), embeddings float32 (N, D) of unit length."""
+
+    maps: np.ndarray
+    gradients: np.ndarray
+    embeddings: np.ndarray
 
 
 class Probe:
-    """A layer of a float network, with the gradient of cos(embedding, prototype) at it."""
+    """A layer of a float network (None: the feature layer), with the gradient of cos(embedding, prototype) at it.
+
+    The gradient takes every way from the layer to the embedding, so the network need not be cut there.
+    """
 
     def __init__(self, network: keras.Model, layer: str | None = None):
         features = network.get_layer(layer).output if layer else network.outputs[0]
-        into, tail = keras.Model(network.input, features), keras.Model(features, network.outputs[1])
+        model = keras.Model(network.input, [features, network.outputs[1]])
 
-        @tf.function
-        def compute(image, prototype):
-            maps = into(image, training=False)
+        @tf.function(reduce_retracing=True)
+        def compute(images, prototypes):
             with tf.GradientTape() as tape:
-                tape.watch(maps)
-                score = tf.reduce_sum(normalise(tail(maps, training=False)) * prototype)
-            return maps[0], tape.gradient(score, maps)[0]
+                tape.watch(images)
+                maps, embeddings = model(images, training=False)
+                embeddings = normalise(embeddings)
+                score = tf.reduce_sum(embeddings * prototypes)
+            return maps, tape.gradient(score, maps), embeddings
 
         self._compute = compute
 
-    def __call__(self, image: np.ndarray, prototype: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """image float32 (H, W, 3), prototype (D,) -> feature map and gradient, float32 (h, w, C)."""
-        return tuple(t.numpy() for t in self._compute(tf.constant(image[None]), tf.constant(prototype[None])))
+    def __call__(self, images: np.ndarray, prototypes: np.ndarray) -> Seen:
+        """images float32 (N, H, W, 3), the network's input; prototypes (N, D), one for each image."""
+        parts = [self._compute(tf.constant(images[i:i + BATCH]), tf.constant(prototypes[i:i + BATCH]))
+                 for i in range(0, len(images), BATCH)]
+        return Seen(*(np.concatenate(arrays) for arrays in zip(*parts)))
+
+
+def learn(seen: Seen, count: int | None, top_channels: int, seed: int) -> clusters.Clusters:
+    """What is looked up: the weights of `count` k-means clusters, or for None those of every training photo."""
+    weights = seen.gradients.mean(axis=(1, 2))
+    if count is None:
+        return clusters.Clusters(seen.embeddings, np.stack([clusters.keep_top(row, top_channels) for row in weights]))
+    return clusters.fit(seen.embeddings, weights, seen.maps, count, top_channels, seed)
+
+
+def look_up(found: clusters.Clusters, seen: Seen) -> np.ndarray:
+    """Heat (N, h, w) by the weights of the nearest centre."""
+    return gradcam.cam(seen.maps, found.weights[np.argmax(seen.embeddings @ found.centers.T, axis=1)])
+
+
+def at_layer(network: keras.Model, layer: str | None, sets: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> list[Heats]:
+    """Per-image and looked-up methods at a layer (None: ours). sets: train, validation, test as (images, prototypes)."""
+    probe = Probe(network, layer)
+    learned, *judged = (probe(*photos_and_prototypes) for photos_and_prototypes in sets)
+    rows, columns, channels = learned.maps.shape[1:]
+    where = f"{rows}x{columns}" + (" (reference's layer)" if layer else "")
+    result = [Heats(f"{name}, {where}", *([method(m, g) for m, g in zip(s.maps, s.gradients)] for s in judged),
+                    shown=layer is None) for name, method in PER_IMAGE.items()]
+    for count, top in (REFERENCE_RULE,) if layer else PAPER_RULES:
+        name = (f"k-means {count}" if count else "nearest photo") + (f", top {top}" if top else ", all channels")
+        found = learn(learned, count, top or channels, seed)
+        result.append(Heats(f"{name}, {where}", *(look_up(found, s) for s in judged), fixed_scale=bool(count),
+                            shown=layer is not None))
+    return result
 
 
 def compare(network: keras.Model, of_float: Pipeline, of_int8: Pipeline, train: Sequence[HeldOut],
-            validation: Sequence[HeldOut], test: Sequence[HeldOut], seed: int = 0) -> list[Row]:
-    """All methods on `test`, thresholds from `validation`; `train` gives the reference's rule its clusters.
+            validation: Sequence[HeldOut], test: Sequence[HeldOut], seed: int = 0) -> Comparison:
+    """All methods on those photos of `test` whose hand's place is known. Raises DataError where a set has none.
 
-    Gradients are asked for the true class. The looked-up methods only see the photo; ours, as on the device, shows nothing
-    of a hand that it takes for none, and that counts against it.
+    A network without the reference's layer is compared without it.
     """
     bundle = of_int8.bundle
-    count, top_channels = (bundle.manifest["clusters"][key] for key in ("count", "top_channels"))
-    at_ours, at_reference = Probe(network), Probe(network, REFERENCE_LAYER)
-
-    def probed(frames, probe):
-        return [probe(to_input(stretch_2x2(np.ascontiguousarray(f.frame_rgb), bundle.size_wh)),
-                      bundle.prototypes[bundle.labels.index(f.label)]) for f in frames]
-
-    def embeddings(frames):
-        return np.stack([of_float(np.ascontiguousarray(f.frame_rgb)).embedding for f in frames])
-
-    sets = [_placed(frames) for frames in (validation, test)]
-    heats: dict[str, list[list[np.ndarray]]] = {}
-    for name, probe in (("6x6", at_ours), ("reference layer", at_reference)):
-        pairs = [probed(frames, probe) for frames in sets]
-        for method, function in PER_IMAGE.items():
-            heats[f"{method}, {name}"] = [[function(m, g) for m, g in part] for part in pairs]
-        learned = _placed(train)
-        weights = np.stack([g.mean(axis=(0, 1)) for _, g in probed(learned, probe)])
-        maps = np.stack([m for m, _ in probed(learned, probe)])
-        found = clusters.fit(embeddings(learned), weights, maps, count, top_channels, seed)
-        nearest = [np.argmax(embeddings(frames) @ found.centers.T, axis=1) for frames in sets]
-        heats[f"k={count} top {top_channels}, {name}"] = [
-            [np.maximum(m @ found.weights[k], 0) for (m, _), k in zip(part, near)] for part, near in zip(pairs, nearest)]
+    sets = [[f for f in frames if f.box_xyxy is not None and f.label != NONE] for frames in (train, validation, test)]
+    if not all(sets):
+        raise DataError("the comparison needs photos with a hand's box or mask to train, to validate and to test; given: "
+                        + ", ".join(str(len(frames)) for frames in sets))
+    inputs = [(np.stack([to_input(stretch_2x2(np.ascontiguousarray(f.frame_rgb), bundle.size_wh)) for f in frames]),
+               bundle.prototypes[[bundle.labels.index(f.label) for f in frames]]) for frames in sets]
+    heats = at_layer(network, None, inputs, seed)
+    if any(layer.name == REFERENCE_LAYER for layer in network.layers):
+        heats += at_layer(network, REFERENCE_LAYER, inputs, seed)
     for name, pipeline in (("ours, float", of_float), ("ours, int8", of_int8)):
-        heats[name] = [[pipeline(np.ascontiguousarray(f.frame_rgb)).heat for f in frames] for frames in sets]
-    return [_row(name, *parts, *sets) for name, parts in heats.items()]
+        heats.append(Heats(name, *([pipeline(np.ascontiguousarray(f.frame_rgb)).heat for f in frames] for frames in sets[1:]),
+                           fixed_scale=True, shown=True))
+    for name, made in faithfulness.controls(bundle.feature_shape_hwc[:2], len(sets[1]) + len(sets[2]), seed).items():
+        heats.append(Heats(f"control: {name}", made[:len(sets[1])], made[len(sets[1]):]))
+    rows = [row(h, *sets[1:], faithfulness.mean_areas(network, bundle, inputs[2][0], [f.label for f in sets[2]], h.test,
+                                                      h.method)) for h in heats]
+    return Comparison(bundle, sets[2], heats, rows)
 
 
-def run(folder: Path, data: Sequence[Path]) -> list[Row]:
+def row(heats: Heats, validation: Sequence[HeldOut], test: Sequence[HeldOut], areas: tuple[float, float]) -> Row:
+    """A method's figures, with the box threshold that is best on the validation photos."""
+    def judged(maps, frames, threshold):
+        found = [find(heat, frame, threshold) for heat, frame in zip(maps, frames)]
+        inside = np.mean([metrics.peak_inside(peak, f.hand, f.box_xyxy) for (peak, _), f in zip(found, frames)])
+        return float(inside), float(np.mean([metrics.box_iou(box, f.box_xyxy) for (_, box), f in zip(found, frames)]))
+
+    best = max(BOX_CANDIDATES, key=lambda t: judged(heats.validation, validation, t)[1])
+    return Row(heats.method, *judged(heats.test, test, best), round(float(best), 2), *areas)
+
+
+def find(heat: np.ndarray, frame: HeldOut, threshold: float) -> tuple[tuple[int, int] | None, Box | None]:
+    """peak_xy and box_xyxy as on the device, in pixels of the frame."""
+    return BoxFinder(heat.shape, threshold)(heat.astype(np.float32), frame.frame_rgb.shape[1::-1])
+
+
+def run(folder: Path, data: Sequence[Path]) -> Comparison:
     """`compare` for a bundle folder over data sets whose split it knows. Raises DataError, BundleError."""
     bundle = load_bundle(folder)
     network = load_float(float_path(folder), bundle)
-    if REFERENCE_LAYER not in {layer.name for layer in network.layers}:
-        raise DataError(f"{folder} has no layer {REFERENCE_LAYER}; the comparison needs a MobileNetV2")
     every = photos.split(photos.scan(data))
     sets = [from_photos([p for p in every if p.split == name], parts=False) for name in ("train", "validation", "test")]
     return compare(network, float_pipeline(bundle, network), Pipeline(bundle, load_networks(bundle)), *sets)
@@ -143,20 +232,68 @@ def run(folder: Path, data: Sequence[Path]) -> list[Row]:
 
 def text(rows: Sequence[Row]) -> str:
     """The rows as a table."""
-    lines = [f"{'heat':<32}{'peak inside':>12}{'box IoU':>9}{'threshold':>11}"]
-    return "\n".join(lines + [f"{r.method:<32}{r.peak_inside:>12.3f}{r.box_iou:>9.3f}{r.box_threshold:>11.2f}" for r in rows])
+    width = max(len(r.method) for r in rows) + 2
+    lines = [("heat", *COLUMNS.values())] + [(r.method, *figures(r)) for r in rows]
+    return "\n".join(name.ljust(width) + "".join(f"{cell:>13}" for cell in cells) for name, *cells in lines)
 
 
-def _placed(frames: Sequence[HeldOut]) -> list[HeldOut]:
-    return [f for f in frames if f.box_xyxy is not None and f.label != "none"]
+def figures(row: Row) -> list[str]:
+    """The row's figures, in the order of COLUMNS."""
+    return [f"{getattr(row, name):.3f}" for name in COLUMNS]
 
 
-def _row(method: str, on_validation: list[np.ndarray], on_test: list[np.ndarray], validation: Sequence[HeldOut],
-         test: Sequence[HeldOut]) -> Row:
-    def judged(heats, frames, threshold):
-        found = [BoxFinder(h.shape, threshold)(h.astype(np.float32), f.frame_rgb.shape[1::-1]) for h, f in zip(heats, frames)]
-        inside = np.mean([metrics.peak_inside(peak, f.hand, f.box_xyxy) for (peak, _), f in zip(found, frames)])
-        return float(inside), float(np.mean([metrics.box_iou(box, f.box_xyxy) for (_, box), f in zip(found, frames)]))
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """The same table as CSV: method, then COLUMNS."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("method", *COLUMNS)] + [(r.method, *figures(r)) for r in rows])
 
-    best = max(BOX_CANDIDATES, key=lambda t: judged(on_validation, validation, t)[1])
-    return Row(method, *judged(on_test, test, best), round(float(best), 2))
+
+def write_page(path: Path, found: Comparison) -> None:
+    """The table, and methods beside each other on SHOWN photos, as one HTML file with the pictures inside."""
+    name = escape(f"{found.bundle.name} {found.bundle.version}")
+    table = report.table(("", *COLUMNS.values()), [(escape(r.method), *figures(r)) for r in found.rows])
+    sections = [
+        f'<h1>Ways to make heat: {name}</h1><p class="soft">One network and {len(found.test)} held-out photos of hands for '
+        "all of them: the reference's layer and rule are shown on this network, not on the reference's own.</p>",
+        report.section("Figures", "Peak inside: share of photos whose hottest place lies on the hand. Box IoU: with the true "
+                       "box, at the threshold that is best on the validation photos. Deletion (lower is better) and insertion "
+                       "(higher is better): the float network's mean probability of the true class while the photo is blurred, "
+                       "or brought back from the blur, from the hottest pixels on. Ours shows nothing of a hand taken for "
+                       "none: no peak, no box, and its pixels in the order of random heat. The controls look at nothing.",
+                       table),
+        report.section("Pictures", "Photos drawn by a fixed seed. Yellow: the box found; thin white line: the true box. The "
+                       "per-image methods have no fixed scale, so each is drawn with its own peak as full heat, however little "
+                       "that is. The looked-up ones, the reference's layer and ours, have one, as on the device.",
+                       "\n".join(strip(found, i) for i in sample(found.test))),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report.document(f"{found.bundle.name}: ways to make heat", sections, "wide"), encoding="utf-8")
+
+
+def strip(found: Comparison, i: int) -> str:
+    """Test photo `i`, and every shown method on it."""
+    frame = found.test[i]
+    cells = [(report.picture(frame), f'<b>{escape(frame.label)}</b><br><span class="soft">{escape(frame.name)}</span>')]
+    for heats, row in zip(found.heats, found.rows):
+        if heats.shown:
+            heat = heats.test[i] if heats.fixed_scale else heats.test[i] / max(heats.test[i].max(), 1e-12)
+            box = find(heat, frame, row.box_threshold)[1]
+            said = f"IoU {metrics.box_iou(box, frame.box_xyxy):.2f}" if box else '<span class="bad">no heat</span>'
+            cells.append((report.picture(frame, heat, box), f"{escape(heats.method)}<br>{said}"))
+    return report.figures(cells, "strip")
+
+
+def sample(frames: Sequence[HeldOut], count: int = SHOWN, seed: int = 0) -> list[int]:
+    """Indices of `count` frames drawn by `seed`: the labels take turns, each with the session shown least so far."""
+    waiting = defaultdict(list)
+    for i in np.random.default_rng(seed).permutation(len(frames)):
+        waiting[frames[i].label].append(int(i))
+    shown, chosen = Counter(), []
+    while len(chosen) < min(count, len(frames)):
+        for label in sorted(label for label in waiting if waiting[label]):
+            best = min(waiting[label], key=lambda i: shown[session_of(frames[i].name)])
+            waiting[label].remove(best)
+            shown[session_of(frames[best].name)] += 1
+            chosen.append(best)
+    return chosen[:count]

@@ -13,11 +13,18 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 # Operator versions that tflite-runtime 2.14.0 is sure to know: those of TensorFlow's lite/core/kernels/register.cc in 2023.
 OP_VERSIONS = {"ADD": 5, "AVERAGE_POOL_2D": 3, "CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10, "MEAN": 3,
-               "MUL": 7, "PAD": 4, "RESHAPE": 1}
+               "MUL": 7, "PAD": 4, "RESHAPE": 1, "RESIZE_BILINEAR": 3}
 
 
 class ConversionError(Exception):
     """The converted network is not one that the device could run as it should."""
+
+
+def halves_to_int8(feature_net: keras.Model, embedding_net: keras.Model, inputs: np.ndarray) -> tuple[bytes, bytes]:
+    """Both halves as int8 TFLite, ranges from the same frames float32 (N, H, W, 3), equal at the joint."""
+    maps = feature_net.predict(inputs, verbose=0)
+    feature_map = to_int8(feature_net, [frame[None] for frame in inputs])
+    return feature_map, weld(feature_map, to_int8(embedding_net, [row[None] for row in maps]))
 
 
 def to_int8(net: keras.Model, inputs: Sequence[np.ndarray]) -> bytes:

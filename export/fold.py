@@ -114,14 +114,11 @@ def fold(model: keras.Model, rounding: Rounding | None = None) -> keras.Model:
         if isinstance(layer, layers.InputLayer):
             return layer
         kind, config = _plain_kind(layer), layer.get_config()
-        if isinstance(layer, layers.BatchNormalization):
-            # what feeds a ReLU is rounded behind it, once
-            kind, config = layers.Identity, {"name": layer.name}
-            rounded = layers.Identity if _consumer(model, layer, layers.ReLU) else RoundedIdentity
-        else:
-            rounded = ROUNDED.get(kind, kind)
-        if isinstance(layer, RoundedIdentity):
-            rounded = RoundedIdentity
+        rounded = ROUNDED.get(kind, kind)
+        if kind in (layers.BatchNormalization, layers.Identity):  # the norm's place is kept, its work is the convolution's
+            kind, config, rounded = layers.Identity, {"name": layer.name}, RoundedIdentity
+        if kind in (layers.Identity, layers.Add) and _consumer(model, layer, layers.ReLU):
+            rounded = kind  # the converter makes one operator of it and the ReLU, rounded once
         if kind in (layers.Conv2D, layers.DepthwiseConv2D):
             config = {**config, "use_bias": True}
         new = (rounded if rounding else kind).from_config(config)

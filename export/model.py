@@ -8,36 +8,47 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+from keras import layers
 
 from calibration.photos import DataError
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """`build(shape_hwc, weights)` gives a Keras functional model; `feature_layer` names the tensor the heat is read from.
+    """`build(shape_hwc, weights)` gives a Keras functional model without top; the rest names layers of it.
 
-    The feature layer must be the only path to the output at its depth (so the network can be cut there) and end in ReLU6,
-    whose fixed range 0..6 gives both halves the same int8 scale.
+    `fine`: the layer that reads the last features at stride 8; `coarse`: the one that reads the last at stride 16; `last`:
+    whose output is pooled into the embedding.
     """
 
     build: Callable[[tuple[int, int, int], str | None], keras.Model]
-    feature_layer: str
+    fine: str
+    coarse: str
+    last: str
 
 
 def _mobilenet_v2(alpha: float) -> Backbone:
     def build(shape_hwc, weights):
-        return keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights,
-                                              pooling="avg")
-    # stride 16: 6x6 cells at 96 px, against 3x3 behind block_16; both are compared in models/README.md
-    return Backbone(build, "block_13_expand_relu")
+        return keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
+    return Backbone(build, "block_6_pad", "block_13_expand", "block_16_project_BN")
+
+
+def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
+    def build(shape_hwc, weights):
+        return keras.applications.MobileNetV3Small(input_shape=shape_hwc, minimalistic=minimalistic, include_top=False,
+                                                   weights=weights, include_preprocessing=False)
+    return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
 BACKBONES = {
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
+    "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
 BACKBONE = "mobilenet_v2_0.5"
+FEATURE_LAYER, CHANNELS = "feature_map", 96
 SIZE_WH = (96, 96)  # pixels
 SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8 then needs no rounding (scale 1/128, zero 0)
 
@@ -62,19 +73,53 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     except Exception as error:  # Keras wraps every download failure differently
         raise DataError(f"could not fetch the ImageNet weights of {backbone}: {error}; "
                         "use INIT=checkpoint or INIT=random, which need no network") from error
-    for layer in whole.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+    if init.endswith(".h5") and not init.endswith(".weights.h5"):
+        whole.load_weights(init, by_name=True)  # before Keras 3, layers were stored by name
+    model = _with_neck(whole, entry, backbone)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
-    model = keras.Model(whole.input, [whole.get_layer(entry.feature_layer).output, whole.output], name=backbone)
     if init == "checkpoint":
         if not CHECKPOINT.is_file() or backbone != BACKBONE:
             raise DataError(f"no checkpoint for {backbone} in {CHECKPOINT.parent}; use INIT=imagenet or INIT=random")
         model.load_weights(CHECKPOINT)
     elif init.endswith(".weights.h5"):
         model.load_weights(init)
-    elif init.endswith(".h5"):
-        whole.load_weights(init, by_name=True)  # before Keras 3, layers were stored by name
     return model
+
+
+def _with_neck(whole: keras.Model, entry: Backbone, name: str) -> keras.Model:
+    """The backbone with its feature map in the middle: what is where (stride 8) and what it is part of (stride 16) in one.
+
+    Everything the embedding learns of the frame passes through this map, so that a map which is silent beside the hand
+    leaves the background no say. It ends in ReLU6, whose fixed range 0..6 gives both halves the same int8 scale.
+    """
+    fine, coarse = whole.get_layer(entry.fine).input, whole.get_layer(entry.coarse).input
+    detail = _conv(fine, CHANNELS, "detail")
+    context = layers.UpSampling2D(2, interpolation="bilinear", name="context_up")(_conv(coarse, CHANNELS, "context"))
+    feature_map = layers.ReLU(6.0, name=FEATURE_LAYER)(layers.Add(name="neck_add")([detail, context]))
+
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False, name="gather_depthwise")(feature_map)
+    x = layers.ReLU(6.0, name="gather_relu")(layers.BatchNormalization(name="gather_depthwise_BN")(x))
+    last = whole.get_layer(entry.last).output
+    embedding = layers.GlobalAveragePooling2D(name="pool")(_replay(coarse, last, _conv(x, coarse.shape[-1], "gather")))
+    return keras.Model(whole.input, [feature_map, embedding], name=name)
+
+
+def _replay(first, last, x):
+    """Copies of the layers from tensor `first` to tensor `last`, weights and all, but reading `x` (of the shape of `first`)."""
+    made = {id(first): x}
+    for layer in keras.Model(first, last).layers[1:]:
+        several = isinstance(layer.input, list)
+        inputs = [made[id(tensor)] for tensor in (layer.input if several else [layer.input])]
+        copy = layer.__class__.from_config(layer.get_config())
+        made[id(layer.output)] = copy(inputs if several else inputs[0])
+        copy.set_weights(layer.get_weights())
+    return made[id(last)]
+
+
+def _conv(x, channels: int, name: str):
+    return layers.BatchNormalization(name=f"{name}_BN")(layers.Conv2D(channels, 1, use_bias=False, name=name)(x))
 
 
 def seen_by(init: str) -> dict[str, list[str]]:
@@ -86,9 +131,20 @@ def seen_by(init: str) -> dict[str, list[str]]:
     return json.loads(record.read_text()) if record.is_file() else NOTHING_SEEN
 
 
+def known_prototypes(init: str) -> np.ndarray | None:
+    """Class centres (L, D) that were kept with the starting weights, or None."""
+    path = prototypes_record(CHECKPOINT if init == "checkpoint" else Path(init))
+    return np.load(path) if path.is_file() else None
+
+
 def photos_record(weights: Path) -> Path:
     """The file beside a .weights.h5 that says what `seen_by` returns."""
     return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.photos.json")
+
+
+def prototypes_record(weights: Path) -> Path:
+    """The file beside a .weights.h5 that holds what `known_prototypes` returns."""
+    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.prototypes.npy")
 
 
 def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:

@@ -18,16 +18,19 @@ from tqdm import tqdm
 from export.arcface import ArcFace
 from export.augment import Batch
 from export.model import normalise, split
+from export.triplet import triplet_loss
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`heat`: weight of the heat loss beside ArcFace's."""
+    """`loss`: of the embedding, "arcface" or "triplet"; `heat`, `silence`: weights of those losses beside it."""
 
     steps: int = 400
     batch_size: int = 64
     learning_rate: float = 1e-3
     heat: float = 2.0
+    silence: float = 0.5
+    loss: str = "arcface"
     top_channels: int = 50
 
 
@@ -64,6 +67,20 @@ class HeatLoss:
         return tf.reduce_mean(loss)
 
 
+def loudness(feature_map: tf.Tensor, target: tf.Tensor, has_heat: tf.Tensor) -> tf.Tensor:
+    """Mean activity of the map beside the hand, where 1 is its activity on hands.
+
+    All that the embedding learns of a frame passes through this map: silence there is what keeps a patterned rug from being
+    taken for a hand. Only cells a whole cell away from the hand count, and the activity on hands is a constant, so that
+    silence is not bought by turning everything down.
+    """
+    activity = tf.reduce_mean(feature_map, axis=-1)
+    on = target * has_heat[:, None, None]
+    away = has_heat[:, None, None] * tf.cast(tf.nn.max_pool2d(target[..., None], 3, 1, "SAME")[..., 0] < 0.05, tf.float32)
+    level = tf.stop_gradient(tf.reduce_sum(activity * on) / tf.maximum(tf.reduce_sum(on), 1.0))
+    return tf.reduce_sum(activity * away) / tf.maximum(tf.reduce_sum(away) * level, 1e-6)
+
+
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
           on_step=None) -> None:
     """Fit model and (built) head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save."""
@@ -82,22 +99,28 @@ def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: R
             feature_map = feature_net(frames, training=True)
             with tf.GradientTape() as inner:
                 inner.watch(feature_map)
-                cosines = head(embedding_net(feature_map, training=True))
+                embedding = embedding_net(feature_map, training=True)
+                cosines = head(embedding)
                 own = tf.gather(cosines, labels, batch_dims=1)
             with tape.stop_recording():
                 heat_loss.update(inner.gradient(own, feature_map), labels)
+            of_embedding = 0.0
+            if recipe.loss == "triplet":  # the head's centres then only follow: Grad-CAM asks for the cosine with them
+                of_embedding = triplet_loss(embedding, labels)
+                cosines = head(tf.stop_gradient(embedding))
             logits = ArcFace.logits(cosines, labels)
-            arc = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            arc = of_embedding + tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
             heat = heat_loss(feature_map, (frames, labels, target, has_heat))
-            loss = arc + recipe.heat * heat
+            noise = loudness(feature_map, target, has_heat)
+            loss = arc + recipe.heat * heat + recipe.silence * noise
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        return arc, heat, tf.reduce_mean(tf.cast(tf.argmax(cosines, 1, tf.int32) == labels, tf.float32))
+        return arc, heat, noise, tf.reduce_mean(tf.cast(tf.argmax(cosines, 1, tf.int32) == labels, tf.float32))
 
-    shown = np.zeros(3)
+    shown = np.zeros(4)
     progress = tqdm(batches, total=recipe.steps, desc="training", unit="batch", mininterval=2)
     for i, batch in enumerate(progress):
         values = step(normalise(batch.frames), batch.labels, batch.heat, batch.has_heat)
         shown += (np.array([float(v) for v in values]) - shown) * max(0.02, 1 / (i + 1))
-        progress.set_postfix_str(f"arcface {shown[0]:.3f} heat {shown[1]:.3f} right {shown[2]:.3f}", refresh=False)
+        progress.set_postfix_str("arcface {:.3f} heat {:.3f} beside {:.3f} right {:.3f}".format(*shown), refresh=False)
         if on_step:
             on_step(i + 1)

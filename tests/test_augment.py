@@ -1,0 +1,54 @@
+"""export/augment.py: what a training sample is made of."""
+
+import cv2
+import numpy as np
+import pytest
+
+from calibration import photos
+from calibration.photos import DataError, Photo
+from export.augment import Augmenter
+
+LABELS = ["gu", "pa", "none"]
+SIZE = (96, 96)
+
+
+def augmenter(box=(20.0, 10.0, 60.0, 50.0), **material) -> Augmenter:
+    photo = Photo("a.png", "set/gu/a.png", "gu", "set/a", box)
+    frame = np.full((64, 80, 3), 90, np.uint8)
+    return Augmenter([photo], [frame], [], LABELS, SIZE, (12, 12), seed=0, **material)
+
+
+def test_sample_has_frame_label_and_heat_of_the_hand():
+    made = augmenter(mix={"scene": 1.0})
+    for frame, label, heat, has_heat in (made.sample() for _ in range(20)):
+        assert frame.shape == (96, 96, 3) and frame.dtype == np.uint8
+        assert LABELS[label] == "gu" and has_heat == 1
+        assert heat.shape == (12, 12) and 0 < heat.max() <= 1
+
+
+def test_nothing_is_cold():
+    made = augmenter(mix={"nothing": 1.0})
+    for _, label, heat, has_heat in (made.sample() for _ in range(10)):
+        assert LABELS[label] == "none" and not heat.any() and has_heat == 1
+
+
+def test_a_photo_without_a_box_does_not_say_where_its_hand_is():
+    _, label, heat, has_heat = augmenter(box=None, mix={"scene": 1.0}).sample()
+    assert LABELS[label] == "gu" and not heat.any() and has_heat == 0
+
+
+def test_given_pictures_become_places():
+    green = np.zeros((50, 50, 3), np.uint8)
+    green[..., 1] = 255
+    made = augmenter(places=[green])
+    seen = sum((made.background() == [0, 255, 0]).all() for _ in range(60))
+    assert 10 < seen < 50, "neither never nor always"
+
+
+def test_pictures_of_a_folder_and_of_an_empty_one(tmp_path):
+    with pytest.raises(DataError, match="no pictures under"):
+        photos.pictures(tmp_path)
+    (tmp_path / "deep").mkdir()
+    cv2.imwrite(str(tmp_path / "deep" / "a.png"), np.zeros((40, 600, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert [picture.shape for picture in photos.pictures(tmp_path)] == [(32, 480, 3)]

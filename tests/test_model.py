@@ -1,0 +1,46 @@
+"""export/model.py: every backbone gets the same feature map in its middle, and nothing reaches the embedding beside it."""
+
+import keras
+import numpy as np
+import pytest
+
+from calibration.photos import DataError
+from export import fold, model
+
+FRAMES = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("name", model.BACKBONES)
+def test_every_backbone_is_cut_at_a_map_of_stride_8(name):
+    keras.utils.set_random_seed(0)
+    network = model.build(name, "random", (64, 64))
+    feature_net, embedding_net = model.split(network)
+    assert feature_net.output_shape == (None, 8, 8, model.CHANNELS)
+    feature_map, embedding = network.predict(FRAMES, verbose=0)
+    assert feature_map.min() >= 0 and feature_map.max() <= 6
+    np.testing.assert_allclose(embedding_net.predict(feature_map, verbose=0), embedding, atol=1e-6)
+    for before, after in zip((feature_map, embedding), fold.fold(network).predict(FRAMES, verbose=0)):
+        np.testing.assert_allclose(after, before, atol=1e-4)
+
+
+def test_the_backbones_own_weights_go_on_behind_the_neck():
+    """The deep layers are copies that read the neck: what they had learned before must come with them."""
+    entry = model.BACKBONES["mobilenet_v2_0.35"]
+    whole = entry.build((64, 64, 3), None)
+    kernel = whole.get_layer("block_14_expand").get_weights()[0]
+    network = model._with_neck(whole, entry, "net")
+    np.testing.assert_array_equal(network.get_layer("block_14_expand").get_weights()[0], kernel)
+
+
+def test_no_checkpoint_for_another_backbone():
+    with pytest.raises(DataError, match="no checkpoint for mobilenet_v2_0.35"):
+        model.build("mobilenet_v2_0.35", "checkpoint")
+
+
+def test_what_is_kept_beside_a_checkpoint(tmp_path):
+    weights = str(tmp_path / "hands.weights.h5")
+    assert model.known_prototypes(weights) is None and model.seen_by(weights) == model.NOTHING_SEEN
+    np.save(tmp_path / "hands.prototypes.npy", np.eye(3))
+    (tmp_path / "hands.photos.json").write_text('{"folders": ["mugs"], "test_files": []}')
+    np.testing.assert_array_equal(model.known_prototypes(weights), np.eye(3))
+    assert model.seen_by(weights)["folders"] == ["mugs"]

@@ -1,0 +1,38 @@
+"""export/train.py: the losses, against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.train import loudness
+
+
+def heard(activity, target, has_heat=1.0) -> float:
+    """`loudness` of one frame of 4x4 cells with two equal channels."""
+    maps = np.repeat(np.array(activity, np.float32)[None, ..., None], 2, axis=-1)
+    return float(loudness(tf.constant(maps), tf.constant(np.array(target, np.float32)[None]), tf.constant([has_heat])))
+
+
+HAND = np.zeros((4, 4))
+HAND[0, 0] = 1  # its neighbours up to (1, 1) count neither as hand nor as beside it
+
+
+def test_as_loud_beside_the_hand_as_on_it_is_one():
+    assert heard(np.full((4, 4), 3.0), HAND) == pytest.approx(1)
+
+
+def test_silence_beside_the_hand_costs_nothing_whatever_its_neighbours_do():
+    activity = np.zeros((4, 4))
+    activity[:2, :2] = 5
+    assert heard(activity, HAND) == 0
+
+
+def test_turning_everything_down_does_not_help():
+    activity = np.full((4, 4), 2.0)
+    activity[0, 0] = 4
+    assert heard(activity, HAND) == pytest.approx(0.5)
+    assert heard(activity / 10, HAND) == pytest.approx(0.5)
+
+
+def test_a_frame_whose_hand_is_somewhere_unknown_is_not_asked():
+    assert heard(np.full((4, 4), 3.0), np.zeros((4, 4)), has_heat=0.0) == 0
