@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the c
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
-INT8_STEPS, RENDERED_INT8_STEPS = 700, 400  # as measured, see models/README.md
+SAVE_EVERY = 500  # training batches
+INT8_STEPS = 900  # as measured, see models/README.md
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,18 @@ def build(options: argparse.Namespace) -> Path:
     steps = teach(trained, augmenter, options)
     seen = _seen(material, options.init)
     if options.save_checkpoint:
-        options.save_checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        trained.save_weights(options.save_checkpoint)
+        saver(trained, options)(0)
         model.photos_record(options.save_checkpoint).write_text(json.dumps(seen, indent=1) + "\n")
 
     frames = material.train_frames or list(augmenter.batch(400).frames)
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
     network = fold.fold(trained)
+    # without photos and training the checkpoint is what it was, and so is what it had learned about int8
+    untouched = not material.photos and not steps
+    survives = model.known(options.init, "int8") if untouched else None
     if options.int8_steps is None:
-        options.int8_steps = INT8_STEPS if material.photos else RENDERED_INT8_STEPS
-    hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs)
+        options.int8_steps = 0 if survives else INT8_STEPS
+    hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs, survives)
     print("converting to int8 ...", flush=True)
     content = convert.halves_to_int8(*model.split(hardened), inputs)
 
@@ -100,7 +103,8 @@ def build(options: argparse.Namespace) -> Path:
         bundle.tar(folder, target)
         network.save(folder / "float.keras")
     if options.save_checkpoint:
-        np.save(model.prototypes_record(options.save_checkpoint), made.prototypes)
+        np.savez(model.record(options.save_checkpoint, "prototypes"), made.prototypes)
+        np.savez(model.record(options.save_checkpoint, "int8"), *hardened.get_weights())
     (target / "float.keras").replace(target.with_name(f"{target.name}-float.keras"))  # for the workstation only
     print(report.text(fields["metrics"]))
     if not all(line["passed"] for line in fields["metrics"]["gate"]):
@@ -122,8 +126,17 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         head.build((None, network.outputs[1].shape[-1]))
         if from_checkpoint or options.init.endswith(".weights.h5"):
             head.centres.assign(_class_means(network, augmenter).T)
-        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe)
+        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, on_step=saver(network, options))
     return steps
+
+
+def saver(network: keras.Model, options: argparse.Namespace) -> Callable[[int], None]:
+    """A function of the step that keeps the weights every now and then, where it was asked for: long runs do get cut off."""
+    def save(step: int) -> None:
+        if options.save_checkpoint and step % SAVE_EVERY == 0:
+            options.save_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            network.save_weights(options.save_checkpoint)
+    return save
 
 
 def _class_means(network: keras.Model, augmenter: augment.Augmenter) -> np.ndarray:
@@ -210,7 +223,7 @@ def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], emb
     labels, networks = fields["labels"], bundle.open_networks(folder, fields, *content)
     # rendered hands lie a little beside real ones: without photos, the class centres of those who had some are better
     untouched = not material.photos and not fields["training"]["steps"]
-    prototypes = model.known_prototypes(options.init) if untouched else None
+    centres = model.known(options.init, "prototypes") if untouched else None
     batch = augmenter.batch(REFERENCE_FRAMES)
     whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
              if photo.label != NONE]
@@ -218,7 +231,7 @@ def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], emb
     truth = np.array([*batch.labels, *(label for _, label in whole)])
     fitted = fit.fit(networks, embedding_net, frames, truth, len(labels), size_wh=model.SIZE_WH, subtract=model.SUBTRACT,
                      divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels, seed=options.seed,
-                     prototypes=prototypes)
+                     prototypes=centres and centres[0])
     fields["clusters"]["count"] = len(fitted.clusters.centers)
     made = bundle.write(folder, fields, *content, fitted.clusters.centers, fitted.clusters.weights, fitted.prototypes)
     fields["thresholds"] = fit.thresholds(made, networks, held_out(material, "validation"))

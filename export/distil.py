@@ -13,17 +13,22 @@ from export.augment import Batch
 from export.fold import Rounding, fold
 from export.model import normalise
 
-LEARNING_RATE = 5e-5  # the folded network is nearly there: larger steps lose more than rounding does (models/README.md)
+LEARNING_RATE = 1.5e-4
 
 
-def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibration: np.ndarray) -> keras.Model:
+def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibration: np.ndarray,
+           start: list[np.ndarray] | None = None) -> keras.Model:
     """A folded copy of `teacher` whose weights give the teacher's answers once they are rounded to int8.
+
+    It starts from the teacher's own weights, or from `start`, which an earlier distillation of this teacher ended with.
 
     The loss is (1 - cosine of the embeddings) + relative squared error of the feature maps, against the teacher's own float
     outputs on the same frames. `calibration` float32 (N, H, W, 3) sets the ranges of the linear layers.
     """
     rounding = Rounding()
     student = fold(teacher, rounding)
+    if start:
+        student.set_weights(start)
     rounding.state = "observe"
     student(calibration)
     rounding.state = "on"

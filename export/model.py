@@ -131,20 +131,24 @@ def seen_by(init: str) -> dict[str, list[str]]:
     return json.loads(record.read_text()) if record.is_file() else NOTHING_SEEN
 
 
-def known_prototypes(init: str) -> np.ndarray | None:
-    """Class centres (L, D) that were kept with the starting weights, or None."""
-    path = prototypes_record(CHECKPOINT if init == "checkpoint" else Path(init))
-    return np.load(path) if path.is_file() else None
+def known(init: str, what: str) -> list[np.ndarray] | None:
+    """What was kept beside the starting weights, or None: "prototypes", [class centres (L, D)], or "int8", the weights of
+    the folded network that survive rounding, in Keras' order."""
+    path = record(CHECKPOINT if init == "checkpoint" else Path(init), what)
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+
+
+def record(weights: Path, what: str) -> Path:
+    """The file beside a .weights.h5 that holds what `known` returns."""
+    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.{what}.npz")
 
 
 def photos_record(weights: Path) -> Path:
     """The file beside a .weights.h5 that says what `seen_by` returns."""
     return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.photos.json")
-
-
-def prototypes_record(weights: Path) -> Path:
-    """The file beside a .weights.h5 that holds what `known_prototypes` returns."""
-    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.prototypes.npy")
 
 
 def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:

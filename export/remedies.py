@@ -24,7 +24,7 @@ from calibration.representative import representative
 from export import convert, distil, model, train
 from export.arcface import ArcFace
 from export.augment import Augmenter, Batch
-from export.build import INT8_STEPS, RENDERED_INT8_STEPS, gather, held_out
+from export.build import INT8_STEPS, gather, held_out
 from export.equalise import correct_biases, equalise
 from export.fold import Rounding, fold
 from runtime.bundle import Bundle, load_bundle
@@ -158,7 +158,7 @@ def run(options: argparse.Namespace) -> Comparison:
     if tuple(material.labels) != bundle.labels:
         raise DataError(f"the photos' labels are {', '.join(material.labels)}, the bundle's {', '.join(bundle.labels)}; "
                         "give --data the photo sets that the bundle was made from")
-    steps = options.int8_steps or (INT8_STEPS if material.photos else RENDERED_INT8_STEPS)
+    steps = options.int8_steps or INT8_STEPS
 
     def augmenter() -> Augmenter:
         return Augmenter(material.train_photos, material.train_frames, material.hands, material.labels, bundle.size_wh,

@@ -12,6 +12,9 @@ LAST_TFLITE_PYTHON = (3, 11)  # tflite-runtime has no wheel above
 LITERT = ("ai-edge-litert",)
 OPENCV = "opencv-python<4.12"  # from 4.12 on it pulls numpy 2 in, which breaks tflite-runtime
 PILLOW = "pillow"
+PICAMERA2 = (  # comes from apt alone, with the system's numpy; an environment sees it only if made so
+    "Run: sudo apt install python3-picamera2 ; in an environment made with --system-site-packages, and with numpy below 2"
+)
 
 
 def version_of(package: str) -> str | None:

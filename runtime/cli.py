@@ -2,19 +2,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from .bundle import default_bundle_path
-from .camera import open_source
-from .display import KINDS, open_display
+from .camera import GIVE_UP_S, open_source
+from .display import HOST, KINDS, PORT, open_display
 from .display.recorder import Recorder
 from .draw import MODES
 from .errors import EdgeError
 from .jsonlines import JsonLines
-from .loop import Outputs, Tally, play
+from .loop import Loop, Outputs, Tally
 from .pipeline import Pipeline
+from .steady import Steady
 
 DEFAULT_SOURCE = "0"
 
@@ -26,18 +28,28 @@ examples:
   python3 runtime/janken.py --source hand.jpg --display none --json -
   python3 runtime/janken.py --source frames.npy --display none --json results.jsonl --frames 100
   python3 runtime/janken.py --source clip.mp4 --display none --record overlay.mp4
+  python3 runtime/janken.py --source picamera2 --display web --host 0.0.0.0
 
-sources:
+live sources, captured in a thread; the newest frame wins:
   0, 1, /dev/video0   a V4L2 camera by index or device            needs OpenCV
+  rtsp://cam/stream   a network stream: rtsp, http, https, udp    needs OpenCV
+  picamera2           the Pi camera                               needs picamera2 and, up to the Pi 4, OpenCV
+One that stops delivering is opened again, after 0.5 s and then ever more rarely, at most 10 s apart. When there has been
+no frame for --give-up seconds, the program ends with exit code 4.
+
+other sources, every frame in turn:
   clip.mp4            a video file                                needs OpenCV
   hand.jpg, photos/   a photo, or a folder read recursively       needs OpenCV or Pillow
                       in sorted order; an unreadable photo is
                       named, skipped and counted
   frames.npy          uint8 (N, H, W, 3) RGB                      needs nothing
-  picamera2           the Pi camera                               not in this version
 
-keys in the window:  s switches heatmap and box,  q quits
+keys, in the window and on the page:  s switches heatmap and box,  q quits
 Ctrl-C ends with the summary and exit code 0; a recording is finished first.
+
+--steady averages scores and box over some frames: one or two wrong frames do not flip the label, a lasting change shows
+with its 3rd frame, a doubtful one with its 6th. Every output says what is shown, the JSON lines too; --no-steady gives
+each frame's own result.
 
 a line of --json (box, peak and size in pixels of the frame; x1 and y1 exclusive; time in seconds since the start):
   {"frame": 0, "source": "gu/1.jpg", "time": 0.0, "size_wh": [320, 240], "label": "gu", "score": 0.93,
@@ -47,7 +59,7 @@ a line of --json (box, peak and size in pixels of the frame; x1 and y1 exclusive
 
 exit codes:
   0 done   1 unexpected, or the output could not be written   2 usage   3 bundle refused
-  4 source cannot be opened or died   5 interpreter missing or unusable
+  4 source cannot be opened, or given up   5 interpreter missing or unusable
 
 `python3 -m runtime doctor` says what is missing on this machine, and the command that mends it."""
 
@@ -63,11 +75,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="where frames come from, see below (default: 0, the first camera)")
     add("--mode", choices=MODES, default="heatmap", help="what is drawn on the photo (default: heatmap)")
     add("--display", choices=KINDS, default="window", help="where it is shown (default: window)")
+    add("--host", default=HOST, help=f"the address --display web listens on (default: {HOST}, this machine alone)")
+    add("--port", metavar="N", type=_port, default=PORT, help=f"the port of --display web (default: {PORT})")
     add("--render", action="store_true", help="draw although --display none shows nothing (benchmarks)")
     add("--json", metavar="FILE", help="write one JSON object a line for each frame; - is standard output")
     add("--record", metavar="FILE", type=Path, help="write what is drawn to an .mp4; needs OpenCV")
     add("--frames", metavar="N", type=_count, help="stop after N frames")
     add("--loop", action="store_true", help="start the source over at its end")
+    add("--steady", action=argparse.BooleanOptionalAction,
+        help="average label and box over some frames (default: with live sources only)")
+    add("--give-up", metavar="SECONDS", type=_seconds, default=GIVE_UP_S,
+        help=f"end when a live source has had no frame for so long; 0 means never (default: {GIVE_UP_S:.0f})")
     add("--threads", metavar="N", type=_count, default=1, help="threads of the interpreter (default: 1)")
     return parser.parse_args(arguments)
 
@@ -76,6 +94,22 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"given {text!r}, expected a whole number above 0")
     return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"given {text!r}, expected a whole number from 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"given {text!r}, expected seconds, 0 or more")
+    return seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,19 +134,22 @@ def run(options: argparse.Namespace) -> None:
     """Open everything, loop, close everything. Raises EdgeError, BrokenPipeError, KeyboardInterrupt."""
     pipeline = Pipeline.open(options.bundle, options.threads)
     with ExitStack() as stack:
-        source = stack.enter_context(closing(open_source(options.source, say)))
+        source = stack.enter_context(closing(open_source(options.source, say, options.give_up)))
+        display = open_display(options.display, host=options.host, port=options.port, say=say)
         outputs = Outputs(
-            display=stack.enter_context(closing(open_display(options.display))),
+            display=stack.enter_context(closing(display)),
             recorder=stack.enter_context(closing(Recorder(options.record))) if options.record else None,
             lines=stack.enter_context(closing(JsonLines(options.json))) if options.json else None,
             render=options.render,
         )
+        steady = Steady() if (source.live if options.steady is None else options.steady) else None
         tally = Tally()
+        loop = Loop(pipeline, outputs, tally, mode=options.mode, steady=steady)
         try:
-            play(source, pipeline, outputs, tally, mode=options.mode, over_again=options.loop, limit=options.frames)
+            loop.play(source, over_again=options.loop, limit=options.frames)
         except KeyboardInterrupt:
             pass
         except EdgeError:
-            say(tally.summary(source.skipped))
+            say(tally.summary(source.skipped, source.dropped))
             raise
-        say(tally.summary(source.skipped))
+        say(tally.summary(source.skipped, source.dropped))

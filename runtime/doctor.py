@@ -22,7 +22,12 @@ from . import advice
 from .errors import BundleError, EdgeError, InterpreterError
 
 OLDEST_PYTHON = (3, 9)
+NO_PI = "no Raspberry Pi"
 VCGENCMD_SECONDS = 5
+PICAMERA_SECONDS = 30
+PICAMERA_PROBE = (
+    "from picamera2 import Picamera2; print(', '.join(camera['Model'] for camera in Picamera2.global_camera_info()))"
+)
 TIMED_FRAMES = 20
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -63,10 +68,11 @@ def findings(bundle: Path | None) -> Iterator[Finding]:
     packages = list(package_findings(advice.version_of, sys.version_info[:2]))
     yield from packages
     yield camera_finding(sorted(glob.glob("/dev/video*")))
+    yield from picamera_findings()
     yield from picture_findings()
     if shutil.which("vcgencmd"):
-        yield Finding("temperature", _vcgencmd("measure_temp"))
-        yield power_finding(_vcgencmd("get_throttled"))
+        yield Finding("temperature", vcgencmd("measure_temp"))
+        yield power_finding(vcgencmd("get_throttled"))
     if any(finding.exit_code for finding in packages):
         yield Finding("bundle", "not looked at", "It needs numpy and an interpreter: mend those first.")
     else:
@@ -87,7 +93,7 @@ def _machine_name() -> str:
     try:
         model = Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
     except OSError:
-        model = "no Raspberry Pi"
+        model = NO_PI
     return f"{platform.machine()}, {bits} Python, {os.cpu_count()} cores, {model}"
 
 
@@ -139,18 +145,41 @@ def camera_finding(devices: list[str]) -> Finding:
     return Finding("camera", ", ".join(devices))
 
 
+def picamera_findings() -> Iterator[Finding]:
+    """picamera2 and the cameras it sees, asked in a process of its own: its import can fail, its drivers can abort."""
+    if importlib.util.find_spec("picamera2") is None:
+        if not _machine_name().endswith(NO_PI):
+            yield Finding("picamera2", "missing", advice.PICAMERA2)
+        return
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", PICAMERA_PROBE], capture_output=True, text=True, timeout=PICAMERA_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        yield Finding("picamera2", f"no answer within {PICAMERA_SECONDS} s", "Look at the camera's cable, then restart.")
+        return
+    version = advice.version_of("picamera2") or "installed"
+    if probe.returncode != 0:
+        words = (probe.stderr.strip().splitlines() or [f"it ended with {probe.returncode}"])[-1]
+        yield Finding("picamera2", f"{version}, but cannot be imported: {words}", advice.PICAMERA2)
+    elif not probe.stdout.strip():
+        yield Finding("picamera2", f"{version}, but no camera", "Look at its cable, then: rpicam-hello --list-cameras")
+    else:
+        yield Finding("picamera2", f"{version}: {probe.stdout.strip()}")
+
+
 def picture_findings() -> Iterator[Finding]:
     """What reads photos, videos and cameras and opens windows; .npy frames and JSON need none of it."""
     opencv, pillow = (importlib.util.find_spec(module) is not None for module in ("cv2", "PIL"))
     if opencv:
-        yield Finding("pictures", "OpenCV: cameras, videos, photos, recordings, windows")
+        yield Finding("pictures", "OpenCV: cameras, streams, videos, photos, recordings, windows")
     else:
         mend = f"OpenCV adds cameras, videos and windows. {advice.install_line(advice.OPENCV)}"
         found = "Pillow: photos only" if pillow else "neither OpenCV nor Pillow: .npy frames only"
         yield Finding("pictures", found, mend)
 
 
-def _vcgencmd(question: str) -> str:
+def vcgencmd(question: str) -> str:
     """The Pi firmware's answer, "temp=48.3'C" or "throttled=0x50000"."""
     try:
         answer = subprocess.run(["vcgencmd", question], capture_output=True, text=True, timeout=VCGENCMD_SECONDS)

@@ -39,8 +39,10 @@ def test_no_checkpoint_for_another_backbone():
 
 def test_what_is_kept_beside_a_checkpoint(tmp_path):
     weights = str(tmp_path / "hands.weights.h5")
-    assert model.known_prototypes(weights) is None and model.seen_by(weights) == model.NOTHING_SEEN
-    np.save(tmp_path / "hands.prototypes.npy", np.eye(3))
+    assert model.known(weights, "int8") is None and model.seen_by(weights) == model.NOTHING_SEEN
+    np.savez(tmp_path / "hands.int8.npz", np.eye(3), np.ones(2))
     (tmp_path / "hands.photos.json").write_text('{"folders": ["mugs"], "test_files": []}')
-    np.testing.assert_array_equal(model.known_prototypes(weights), np.eye(3))
+    first, second = model.known(weights, "int8")
+    np.testing.assert_array_equal(first, np.eye(3))
+    np.testing.assert_array_equal(second, np.ones(2))
     assert model.seen_by(weights)["folders"] == ["mugs"]

@@ -18,7 +18,8 @@ class PhotoSource:
     """A single photo; unlike in a folder, not being able to read it is an error."""
 
     hold_ms = PHOTO_HOLD_MS
-    skipped = 0
+    live = False
+    skipped = dropped = 0
 
     def __init__(self, path: Path, decode: Decoder):
         self._frame = Frame(decode(path), path.name)
@@ -34,6 +35,8 @@ class FolderSource:
     """All photos under a folder, sorted by path; names are relative to the folder, with `/`."""
 
     hold_ms = PHOTO_HOLD_MS
+    live = False
+    dropped = 0
 
     def __init__(self, folder: Path, decode: Decoder, warn: Warn):
         self._folder = folder
@@ -72,7 +75,8 @@ class ArraySource:
     """Frames from a .npy of shape (N, H, W, 3) uint8 RGB, mapped into memory: only the frames looked at are read."""
 
     hold_ms = 1
-    skipped = 0
+    live = False
+    skipped = dropped = 0
 
     def __init__(self, path: Path):
         expected = "a .npy of uint8 frames (N, H, W, 3), RGB, N at least 1"

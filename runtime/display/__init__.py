@@ -1,26 +1,35 @@
 """Where overlays go: one file a kind of display, all behind the small interface `Display`, and the recorder."""
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Callable, Protocol
 
 import numpy as np
 
-from ..errors import UsageError
+from ..results import Result
 
 KINDS = ("window", "web", "none")
+HOST, PORT = "127.0.0.1", 8000  # where the web page is served: to this machine alone
 
 
 class Display(Protocol):
-    """What every display offers.
+    """What displays offer. Each method but `close` returns the key pressed meanwhile, "" for none.
 
     Attributes:
-        looks: whether anyone looks; overlays need not be drawn for a display that does not.
+        looks: whether anyone looks; nothing need be drawn or handed over where nobody does.
+        composes: whether it draws for itself: it then has `present` and `lost`, and else `show`.
     """
 
     looks: bool
+    composes: bool
 
     def show(self, overlay_rgb: np.ndarray, hold_ms: int) -> str:
-        """Show uint8 (H, W, 3) for at least hold_ms; return the key pressed meanwhile, "" for none."""
+        """Show uint8 (H, W, 3) for at least hold_ms."""
+
+    def present(self, frame_rgb: np.ndarray, result: Result, mode: str, hold_ms: int) -> str:
+        """Show a frame, uint8 (H, W, 3), and its result, in one of draw.MODES."""
+
+    def lost(self, seconds: float) -> str:
+        """Say that a live source has had no frame for so long; called again and again until there is one."""
 
     def close(self) -> None: ...
 
@@ -29,6 +38,7 @@ class NoDisplay:
     """Shows nothing."""
 
     looks = False
+    composes = False
 
     def show(self, overlay_rgb: np.ndarray, hold_ms: int) -> str:
         return ""
@@ -37,18 +47,20 @@ class NoDisplay:
         pass
 
 
-def open_display(kind: str) -> Display:
+def open_display(kind: str, host: str = HOST, port: int = PORT, say: Callable[[str], None] = print) -> Display:
     """The display that a name in KINDS means.
+
+    Args:
+        host, port: where the web page is served.
+        say: called with a line for the person at the keyboard, such as the page's address.
 
     Raises:
         UsageError: it cannot be had here.
     """
     if kind == "web":
-        raise UsageError(
-            "--display web is not in this version",
-            expected="window or none",
-            remedy="Use --display none --record out.mp4",
-        )
+        from .web import WebDisplay
+
+        return WebDisplay(host, port, say)
     if kind == "window":
         from .window import Window
 

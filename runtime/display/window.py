@@ -24,6 +24,7 @@ class Window:
     """
 
     looks = True
+    composes = False
 
     def __init__(self):
         try:

@@ -88,7 +88,9 @@ def test_render_draws_although_nobody_looks(janken, frames_npy, mode):
         (["--frames", "0"], "given '0', expected a whole number above 0"),
         (["--threads", "two"], "given 'two', expected a whole number above 0"),
         (["--mode", "photo"], "invalid choice: 'photo'"),
-        (["--display", "web"], "--display web is not in this version"),
+        (["--port", "70000"], "given '70000', expected a whole number from 0 to 65535"),
+        (["--give-up", "-1"], "given '-1', expected seconds, 0 or more"),
+        (["--give-up", "nan"], "given 'nan', expected seconds, 0 or more"),
         (["--display", "window"], "--display window"),  # OpenCV or the screen is missing, as the environment has it
         (["--json", "no/such/folder/out.jsonl"], "--json: given [Errno 2]"),
         (["--record", "out.avi"], "--record: given out.avi, expected a name ending in .mp4"),
@@ -112,7 +114,7 @@ def test_a_refused_bundle_is_exit_3_and_leaves_the_json_file_alone(janken, frame
     ("source", "words"),
     [
         ("nowhere.npy", "no such source: given 'nowhere.npy'"),
-        ("picamera2", "--source picamera2 is not in this version"),
+        ("picamera2", "--source picamera2 needs picamera2"),
         ("97", "no such camera: given /dev/video97"),
     ],
 )
@@ -238,14 +240,28 @@ def test_the_help_names_every_source_key_and_exit_code(capsys):
         main(["--help"])
     words = capsys.readouterr().out
     assert caught.value.code == 0
-    for word in ("picamera2", ".npy", "/dev/video0", "s switches", "q quits", "exit codes", "doctor", "models/janken"):
+    for word in ("picamera2", ".npy", "/dev/video0", "rtsp://", "s switches", "q quits", "exit codes", "doctor",
+                 "models/janken", "--no-steady", "--give-up", "--host", "--port"):
         assert word in words
 
 
 def test_the_defaults_are_the_first_camera_in_a_window():
     options = parse([])
     assert (options.source, options.display, options.mode, options.threads) == ("0", "window", "heatmap", 1)
+    assert (options.host, options.port, options.give_up, options.steady) == ("127.0.0.1", 8000, 60, None)
 
 
 def test_a_tally_of_nothing_can_be_summed_up():
-    assert Tally().summary(skipped=0).startswith("0 frames in 0.0 s: no result\n")
+    assert Tally().summary(skipped=0, dropped=0).startswith("0 frames in 0.0 s: no result\n")
+
+
+def test_a_tally_tells_what_was_skipped_and_dropped():
+    assert "; 2 unreadable, skipped; 30 dropped for newer ones\n" in Tally().summary(skipped=2, dropped=30)
+
+
+def test_files_are_steadied_only_if_asked_for(janken, tmp_path, draw_frame):
+    labels = ["gu", "gu", "pa", "gu"]
+    np.save(tmp_path / "flip.npy", np.stack([draw_frame(label) for label in labels]))
+    for flags, expected in (([], labels), (["--no-steady"], labels), (["--steady"], ["gu"] * 4)):
+        done = janken("--source", "flip.npy", "--json", "-", *flags)
+        assert [result["label"] for result in lines(done.stdout)] == expected

@@ -22,11 +22,6 @@ def test_no_display_looks_at_nothing_and_presses_no_key():
     display.close()
 
 
-def test_web_says_that_it_is_not_there_yet():
-    with pytest.raises(UsageError, match="--display web is not in this version: expected window or none"):
-        open_display("web")
-
-
 def test_a_window_without_opencv_names_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(UsageError, match="--display window needs OpenCV.*opencv-python.*--display none"):

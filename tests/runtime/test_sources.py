@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.camera import images, open_source
-from runtime.camera.opencv import CAMERA_TRIES, OpenCvSource
+from runtime.camera.opencv import READ_S, READ_TRIES, VideoSource, network_stream, public_name, v4l2_camera
 from runtime.camera.replay import ArraySource, FolderSource, PhotoSource
 from runtime.errors import SourceError
 
@@ -115,14 +115,11 @@ class TestArray:
 class TestNames:
     def test_nothing_there(self, tmp_path):
         words = refusal(tmp_path / "clip.mp4")
-        assert "no such source: given" in words and "expected a V4L2 index or device, a folder, a photo" in words
+        assert "no such source: given" in words and "expected picamera2, a V4L2 index or device, a stream's address" in words
 
     def test_a_camera_that_is_not_plugged_in(self):
         assert "no such camera: given /dev/video97, expected a V4L2 device" in refusal("97")
         assert "no such camera: given /dev/video97" in refusal("/dev/video97")
-
-    def test_picamera2_says_that_it_is_not_there_yet(self):
-        assert "--source picamera2 is not in this version" in refusal("picamera2")
 
     def test_photos_without_a_decoder_name_the_command(self, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, "cv2", None)
@@ -131,23 +128,46 @@ class TestNames:
         words = refusal(tmp_path / "a.png")
         assert "given neither OpenCV nor Pillow" in words and "pip install pillow" in words
 
+    def test_cameras_and_streams_without_opencv_name_the_command(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "cv2", None)
+        words = refusal("rtsp://user:secret@camera/stream")
+        assert "--source rtsp://camera/stream needs OpenCV" in words and "pip install 'opencv-python<4.12'" in words
+
+    def test_a_folder_may_be_called_like_a_scheme(self, tmp_path, monkeypatch):
+        (tmp_path / "http").mkdir()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(images, "photo_decoder", lambda: decode_stub)
+        assert "no photo in the folder" in refusal("http")
+
+    @pytest.mark.parametrize(
+        ("url", "name"),
+        [
+            ("rtsp://user:secret@camera:554/stream1?token=9", "rtsp://camera:554/stream1"),
+            ("http://10.0.0.7/video.mjpg", "http://10.0.0.7/video.mjpg"),
+            ("udp://@:5000", "udp://:5000"),
+        ],
+    )
+    def test_a_stream_is_named_without_its_secrets(self, url, name):
+        assert public_name(url) == name
+
     def test_videos_without_opencv_name_the_command(self, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, "cv2", None)
         (tmp_path / "clip.mp4").write_bytes(b"video")
         words = refusal(tmp_path / "clip.mp4")
-        assert "cameras and videos need OpenCV" in words and "pip install 'opencv-python<4.12'" in words
+        assert "a video needs OpenCV" in words and "pip install 'opencv-python<4.12'" in words
 
 
 class FakeCapture:
     """OpenCV's VideoCapture with a script: True is a frame, False a failed read; after the script nothing comes."""
 
     def __init__(self, script, opened=True):
-        self.script, self.opened, self.released = list(script), opened, False
+        self.script, self.opened, self.released, self.reads = list(script), opened, False, 0
 
     def isOpened(self):
         return self.opened
 
     def read(self):
+        self.reads += 1
         came = bool(self.script and self.script.pop(0))
         return came, np.full((2, 2, 3), (1, 2, 3), np.uint8) if came else None
 
@@ -162,12 +182,14 @@ def fake_opencv(monkeypatch):
     def install(script, opened=True) -> list[FakeCapture]:
         captures = []
 
-        def capture(target, backend):
+        def capture(*asked):
             captures.append(FakeCapture(script, opened))
+            captures[-1].asked = asked
             return captures[-1]
 
         fake = SimpleNamespace(
-            VideoCapture=capture, CAP_V4L2=200, CAP_ANY=0, COLOR_BGR2RGB=4, cvtColor=lambda frame, code: frame[..., ::-1]
+            VideoCapture=capture, CAP_V4L2=200, CAP_FFMPEG=1900, CAP_ANY=0, CAP_PROP_OPEN_TIMEOUT_MSEC=53,
+            CAP_PROP_READ_TIMEOUT_MSEC=54, COLOR_BGR2RGB=4, cvtColor=lambda frame, code: frame[..., ::-1],
         )
         monkeypatch.setitem(sys.modules, "cv2", fake)
         return captures
@@ -175,29 +197,60 @@ def fake_opencv(monkeypatch):
     return install
 
 
-class TestOpenCv:
-    def test_a_camera_that_does_not_open(self, fake_opencv):
-        fake_opencv([], opened=False)
-        with pytest.raises(SourceError, match="cannot be opened: given a busy or broken camera"):
-            OpenCvSource("/dev/video0", "/dev/video0", live=True)
+@pytest.fixture
+def device(tmp_path):
+    """A file that stands for /dev/video0."""
+    path = tmp_path / "video0"
+    path.touch()
+    return str(path)
 
-    def test_a_camera_survives_lost_frames_and_then_dies_for_good(self, fake_opencv):
-        fake_opencv([True, *[False] * (CAMERA_TRIES - 1), True, *[False] * (CAMERA_TRIES - 1), True])
-        frames = []
-        with pytest.raises(SourceError, match=f"the camera died: given {CAMERA_TRIES} reads without a frame"):
-            for frame in OpenCvSource("/dev/video0", "/dev/video0", live=True):
-                frames.append(frame)
-        assert len(frames) == 3
 
-    def test_a_device_closed_to_the_user_names_the_group(self, monkeypatch, tmp_path):
+class TestOpenCvDevice:
+    def test_a_camera_that_does_not_open_is_released_again(self, fake_opencv, device):
+        captures = fake_opencv([], opened=False)
+        with pytest.raises(SourceError, match="video0: cannot be opened: expected a camera no other program uses"):
+            v4l2_camera(device)
+        assert captures[0].released
+
+    def test_a_camera_is_opened_through_v4l2_and_is_rgb(self, fake_opencv, device):
+        captures = fake_opencv([True])
+        camera = v4l2_camera(device)
+        assert camera.read()[0, 0].tolist() == [3, 2, 1]
+        assert captures[0].asked == (device, 200, [])
+        camera.close()
+        assert captures[0].released
+
+    def test_a_camera_survives_lost_frames_and_then_counts_as_dead(self, fake_opencv, device):
+        captures = fake_opencv([*[False] * (READ_TRIES - 1), True])
+        camera = v4l2_camera(device)
+        camera.read()
+        with pytest.raises(SourceError, match="video0: no frame came"):
+            camera.read()
+        assert captures[0].reads == 2 * READ_TRIES
+
+    def test_reads_that_hang_are_not_tried_for_long(self, fake_opencv, device, monkeypatch):
+        captures = fake_opencv([])
+        clock = iter(range(0, 100, 1 + int(READ_S)))
+        monkeypatch.setattr("runtime.camera.opencv.monotonic", lambda: next(clock))
+        with pytest.raises(SourceError, match="no frame came"):
+            v4l2_camera(device).read()
+        assert captures[0].reads == 1
+
+    def test_a_device_closed_to_the_user_names_the_group(self, monkeypatch, device):
         monkeypatch.setattr("os.access", lambda path, mode: False)
-        (tmp_path / "video0").touch()
         with pytest.raises(SourceError, match="sudo usermod -aG video"):
-            OpenCvSource.camera(str(tmp_path / "video0"))
+            v4l2_camera(device)
 
+    def test_a_stream_is_opened_through_ffmpeg_and_may_not_hang(self, fake_opencv):
+        captures = fake_opencv([True])
+        network_stream("rtsp://user:secret@camera/stream")
+        assert captures[0].asked == ("rtsp://user:secret@camera/stream", 1900, [53, 5000, 54, 5000])
+
+
+class TestVideo:
     def test_a_video_ends_starts_again_and_is_rgb(self, fake_opencv, tmp_path):
         captures = fake_opencv([True, True])
-        source = OpenCvSource.video(tmp_path / "clip.mp4")
+        source = VideoSource(tmp_path / "clip.mp4")
         for _ in range(2):
             assert [frame.rgb[0, 0].tolist() for frame in source] == [[3, 2, 1]] * 2
         source.close()
@@ -206,7 +259,12 @@ class TestOpenCv:
     def test_a_video_without_a_frame_is_an_error(self, fake_opencv, tmp_path):
         fake_opencv([])
         with pytest.raises(SourceError, match="clip.mp4: no frame in it"):
-            list(OpenCvSource.video(tmp_path / "clip.mp4"))
+            list(VideoSource(tmp_path / "clip.mp4"))
+
+    def test_a_file_that_is_no_video_is_an_error(self, fake_opencv, tmp_path):
+        fake_opencv([], opened=False)
+        (tmp_path / "clip.mp4").touch()
+        assert "clip.mp4: cannot be opened: given what OpenCV cannot decode" in refusal(tmp_path / "clip.mp4")
 
 
 @pytest.fixture(params=["cv2", "PIL"])
