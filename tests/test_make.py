@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["export", "check", "demo", "test", "lint", "bench", "data", "dist", "clean"]
+VERBS = ["export", "check", "cams", "demo", "test", "lint", "bench", "data", "dist", "clean"]
 
 # Stands in for PYTHON: `-m venv FOLDER` lays down another stand-in, whose pip says it installs.
 FAKE_PYTHON = r"""#!/bin/sh
