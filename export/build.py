@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the c
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
-SAVE_EVERY = 500  # training batches
+KEEP_EVERY = 500  # training batches
 INT8_STEPS = 900  # as measured, see models/README.md
 
 
@@ -75,28 +74,28 @@ def build(options: argparse.Namespace) -> Path:
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
                                   model.SIZE_WH, map_wh, options.seed, places=material.places)
-    steps = teach(trained, augmenter, options)
-    seen = _seen(material, options.init)
+    # without photos and training the checkpoint stays what it is, and so does what it knows; asked before it is overwritten
+    seen, known = _seen(material, options.init), {what: model.known(options.init, what) for what in model.KEPT}
+    steps = teach(trained, augmenter, options, seen)
+    if material.photos or steps:
+        known = dict.fromkeys(known)
     if options.save_checkpoint:
-        saver(trained, options)(0)
-        model.photos_record(options.save_checkpoint).write_text(json.dumps(seen, indent=1) + "\n")
+        model.keep(trained, options.save_checkpoint, seen)
 
     frames = material.train_frames or list(augmenter.batch(400).frames)
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
     network = fold.fold(trained)
-    # without photos and training the checkpoint is what it was, and so is what it had learned about int8
-    untouched = not material.photos and not steps
-    survives = model.known(options.init, "int8") if untouched else None
     if options.int8_steps is None:
-        options.int8_steps = 0 if survives else INT8_STEPS
-    hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs, survives)
+        options.int8_steps = 0 if known["int8"] else INT8_STEPS
+    hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs, known["int8"])
     print("converting to int8 ...", flush=True)
     content = convert.halves_to_int8(*model.split(hardened), inputs)
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
         fields = _fields(options, material, seen, trained, steps)
-        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options)
+        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options,
+                              known["prototypes"])
         fields["metrics"] = judge(made, network, material)
         bundle.add_runtime(folder)
         bundle.write_manifest(folder, fields)
@@ -114,8 +113,8 @@ def build(options: argparse.Namespace) -> Path:
     return target
 
 
-def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace) -> int:
-    """Train `network` in place; returns the number of batches."""
+def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace, seen: dict) -> int:
+    """Train `network` in place; returns the number of batches. A long run keeps its weights now and then, if that was asked."""
     from_checkpoint = options.init == "checkpoint"
     usual = (CHECKPOINT_STEPS if augmenter.scenes else 0) if from_checkpoint else FULL_STEPS
     steps = usual if options.steps is None else options.steps
@@ -126,17 +125,12 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         head.build((None, network.outputs[1].shape[-1]))
         if from_checkpoint or options.init.endswith(".weights.h5"):
             head.centres.assign(_class_means(network, augmenter).T)
-        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, on_step=saver(network, options))
+
+        def keep_now_and_then(step: int) -> None:
+            if options.save_checkpoint and step % KEEP_EVERY == 0:
+                model.keep(network, options.save_checkpoint, seen)
+        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, on_step=keep_now_and_then)
     return steps
-
-
-def saver(network: keras.Model, options: argparse.Namespace) -> Callable[[int], None]:
-    """A function of the step that keeps the weights every now and then, where it was asked for: long runs do get cut off."""
-    def save(step: int) -> None:
-        if options.save_checkpoint and step % SAVE_EVERY == 0:
-            options.save_checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            network.save_weights(options.save_checkpoint)
-    return save
 
 
 def _class_means(network: keras.Model, augmenter: augment.Augmenter) -> np.ndarray:
@@ -218,12 +212,12 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
 
 
 def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], embedding_net: keras.Model, material: Material,
-                   augmenter: augment.Augmenter, options: argparse.Namespace) -> Bundle:
-    """Fit prototypes, clusters and thresholds on the int8 outputs and write the bundle's files."""
+                   augmenter: augment.Augmenter, options: argparse.Namespace, centres: list[np.ndarray] | None) -> Bundle:
+    """Fit clusters, thresholds and, unless `centres` holds them, prototypes on the int8 outputs; write the bundle's files.
+
+    Rendered hands lie a little beside real ones: without photos, the class centres of those who had some are better.
+    """
     labels, networks = fields["labels"], bundle.open_networks(folder, fields, *content)
-    # rendered hands lie a little beside real ones: without photos, the class centres of those who had some are better
-    untouched = not material.photos and not fields["training"]["steps"]
-    centres = model.known(options.init, "prototypes") if untouched else None
     batch = augmenter.batch(REFERENCE_FRAMES)
     whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
              if photo.label != NONE]

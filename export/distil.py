@@ -13,7 +13,7 @@ from export.augment import Batch
 from export.fold import Rounding, fold
 from export.model import normalise
 
-LEARNING_RATE = 5e-5  # the folded network is nearly there: larger steps lose more than rounding does (models/README.md)
+LEARNING_RATE = 5e-5  # the folded network is nearly there; three times that was no better (models/README.md)
 
 
 def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibration: np.ndarray,

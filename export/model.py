@@ -55,6 +55,7 @@ SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
 
 CHECKPOINT = Path(__file__).parent.parent / "models" / "checkpoint" / f"{BACKBONE}.weights.h5"
+KEPT = ("prototypes", "int8")  # beside weights, see `known`
 NOTHING_SEEN = {"folders": [], "test_files": []}
 
 
@@ -129,6 +130,15 @@ def seen_by(init: str) -> dict[str, list[str]]:
     """
     record = photos_record(CHECKPOINT if init == "checkpoint" else Path(init))
     return json.loads(record.read_text()) if record.is_file() else NOTHING_SEEN
+
+
+def keep(network: keras.Model, weights: Path, seen: dict[str, list[str]]) -> None:
+    """Write the weights, and what `seen_by` is to return of them; what `known` returned of older ones is removed."""
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    for what in KEPT:
+        record(weights, what).unlink(missing_ok=True)
+    photos_record(weights).write_text(json.dumps(seen, indent=1) + "\n")
+    network.save_weights(weights)
 
 
 def known(init: str, what: str) -> list[np.ndarray] | None:

@@ -146,6 +146,16 @@ def test_without_photos_rendered_hands_do_and_are_named(tmp_path, capsys, monkey
     assert "RENDERED" in capsys.readouterr().out
 
 
+def test_a_checkpoint_that_survives_int8_is_not_taught_it_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("export.build.photos_module.public_folders", list)
+    weights, rendered = str(tmp_path / "hands.weights.h5"), ["--rendered", "24", "--clusters", "2"]
+    assert main(["--out", str(tmp_path / "a"), *SMALL[:-4], *rendered, "--save-checkpoint", weights]) == 0
+    assert main(["--out", str(tmp_path / "b"), "--init", weights, "--steps", "0", *rendered]) == 0
+    first, again = (load_bundle(tmp_path / run / "janken-0.1.0") for run in "ab")
+    assert again.manifest["training"]["int8_steps"] == 0
+    np.testing.assert_array_equal(again.prototypes, first.prototypes)
+
+
 def test_rendered_frames_can_be_kept_for_the_check(tmp_path):
     path = tmp_path / "frames.npz"
     assert main(["heldout", "--file", str(path), "--count", "40"]) == 0

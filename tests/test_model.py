@@ -46,3 +46,14 @@ def test_what_is_kept_beside_a_checkpoint(tmp_path):
     np.testing.assert_array_equal(first, np.eye(3))
     np.testing.assert_array_equal(second, np.ones(2))
     assert model.seen_by(weights)["folders"] == ["mugs"]
+
+
+def test_new_weights_take_the_place_of_all_that_was_known_of_the_old(tmp_path):
+    """Half-way through a run too: centres of other weights would be wrong, and photos not named would count as held out."""
+    weights = tmp_path / "deep" / "hands.weights.h5"
+    network = model.build("mobilenet_v2_0.35", "random", (64, 64))
+    model.keep(network, weights, {"folders": ["mugs"], "test_files": []})
+    np.savez(model.record(weights, "int8"), np.eye(3))
+    model.keep(network, weights, {"folders": ["mugs", "cups"], "test_files": []})
+    assert model.known(str(weights), "int8") is None
+    assert model.seen_by(str(weights))["folders"] == ["mugs", "cups"]
