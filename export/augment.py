@@ -58,7 +58,7 @@ class Scene:
 # Shares of a batch; a kind whose material is missing gives its share to the others.
 MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
-FILL = (0.2, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
+FILL = (0.25, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
 
@@ -245,7 +245,7 @@ def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         frame = _blur(frame, rng)
     if rng.random() < 0.8:
         mean = frame.mean()
-        frame = (frame - mean) * np.exp(rng.uniform(-0.6, 0.4)) + mean * np.exp(rng.uniform(-0.7, 0.45))
+        frame = (frame - mean) * np.exp(rng.uniform(-0.5, 0.35)) + mean * np.exp(rng.uniform(-0.55, 0.4))
         frame *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)  # white balance
     if rng.random() < 0.15:  # a window on one side
         axis = int(rng.random() < 0.6)
