@@ -86,15 +86,15 @@ def main(arguments: list[str] | None = None) -> int:
             from export.build import write_rendered_heldout
             print(write_rendered_heldout(options.file, options.count))
         elif options.command == "cams":
-            from export import cams
-            found = cams.run(options.bundle, options.data or public_folders())
+            from export.studies import cams
+            found = cams.run(options.bundle, options.data or _public())
             print(cams.text(found.rows))
             if options.csv:
                 cams.write_csv(options.csv, found.rows)
             if options.page:
                 cams.write_page(options.page, found)
         elif options.command == "remedies":
-            from export import remedies
+            from export.studies import remedies
             found = remedies.run(options)
             print(remedies.text(found))
             if options.csv:
@@ -116,6 +116,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nexport: interrupted; the last good bundle was not touched", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _public() -> list[Path]:
+    """The public photo sets. Raises DataError where there are none: heat on rendered hands would say little of real ones."""
+    found = public_folders()
+    if not found:
+        raise DataError("no photos to compare on: run `make data`, or give DATA=")
+    return found
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 from calibration.heldout import bounds, parts_without
 from calibration.photos import NONE, Photo, box_mask, load_hand_mask
 from export.cutout import hand_mask
-from export.render import RenderedHand, render_background
+from export.rendering.render import RenderedHand, render_background
 
 Size = tuple[int, int]
 

@@ -20,8 +20,8 @@ from calibration.representative import representative
 from export import augment, bundle, convert, distil, fit, fold, model, train
 from export.arcface import SCALE, ArcFace
 from export.clusters import prototypes
-from export.pool import rendered_hands
-from export.render import RenderedHand
+from export.rendering.pool import rendered_hands
+from export.rendering.render import RenderedHand
 from runtime.bundle import Bundle
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline

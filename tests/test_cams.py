@@ -12,7 +12,7 @@ import pytest
 from calibration import report
 from calibration.heldout import HeldOut
 from calibration.photos import DataError
-from export import cams
+from export.studies import cams
 from runtime.bundle import load_bundle
 from runtime.results import Result
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export import equalise as remedy
 from export.fold import Rounding, fold
+from export.studies import equalise as remedy
 
 FRAMES = np.random.default_rng(0).uniform(-1, 1, (16, 8, 8, 3)).astype(np.float32)
 CHANNELS = 6

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import faithfulness
+from export.studies import faithfulness
 
 SIZE = 40  # pixels a side
 HAND = np.zeros((8, 8), np.float32)

@@ -10,9 +10,10 @@ from keras import layers
 
 from calibration.compare import Fidelity
 from calibration.heldout import HeldOut
-from export import model, remedies
+from export import model
 from export.__main__ import main
 from export.augment import Batch
+from export.studies import remedies
 from runtime.bundle import load_bundle
 
 TINY = Path(__file__).parent.parent / "models" / "tiny"

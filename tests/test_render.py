@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.hand_poses import THUMB_MM, draw_skeleton
-from export.render import HAND_SHARE, POSES, contact_sheet, render_background, render_hand
+from export.rendering.hand_poses import THUMB_MM, draw_skeleton
+from export.rendering.render import HAND_SHARE, POSES, contact_sheet, render_background, render_hand
 
 SIZE = 64
 

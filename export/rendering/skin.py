@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.hand_model import ARM, DIGIT, PALM, Bones
+from export.rendering.hand_model import ARM, DIGIT, PALM, Bones
 
 # sRGB of skin from very light to very dark: back of the hand, and palm.
 BACK_SRGB = np.array([[247, 218, 200], [229, 182, 153], [196, 142, 108], [134, 90, 63], [70, 45, 35]], np.float32)

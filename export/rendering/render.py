@@ -1,9 +1,9 @@
 """Rendered hands and rooms: training data for a machine without photos, and a supplement to few photos.
 
-A hand is a few hundred spheres (`export/hand_model.py`) splatted into a depth map, joined by a smooth maximum so that
-skin flows over joints and webs, then painted (`export/skin.py`) and lit (`export/light.py`).
+A hand is a few hundred spheres (`hand_model.py`) splatted into a depth map, joined by a smooth maximum so that
+skin flows over joints and webs, then painted (`skin.py`) and lit (`light.py`).
 
-`python -m export.render --out sheet.png` writes a contact sheet to look at.
+`python -m export.rendering.render --out sheet.png` writes a contact sheet to look at.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from export.hand_model import ARM, CLOTH, DIGIT, HAND_MM, METAL, STRAP, Bones, Hand, draw_hand
-from export.hand_poses import POSES, unit
-from export.light import expose, shade, soften
-from export.rooms import render_background, room_color
-from export.skin import linear, paint_skin
+from export.rendering.hand_model import ARM, CLOTH, DIGIT, HAND_MM, METAL, STRAP, Bones, Hand, draw_hand
+from export.rendering.hand_poses import POSES, unit
+from export.rendering.light import expose, shade, soften
+from export.rendering.rooms import render_background, room_color
+from export.rendering.skin import linear, paint_skin
 
 SUPERSAMPLING = 1.25
 BLEND_MM = 0.9  # width over which two touching surfaces flow into each other
@@ -245,7 +245,7 @@ def contact_sheet(rng: np.random.Generator, size: int = 96, columns: int = 16, r
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m export.render", description="Write a sheet of rendered hands.")
+    parser = argparse.ArgumentParser(prog="python -m export.rendering.render", description="Write a sheet of rendered hands.")
     parser.add_argument("--out", type=Path, required=True, help="picture to write, for example sheet.png")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=96, help="side of one picture in pixels")

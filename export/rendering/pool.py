@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from export.render import POSES, RenderedHand, render_hand
+from export.rendering.render import POSES, RenderedHand, render_hand
 
-CACHE = Path(__file__).parent.parent / "build"
+CACHE = Path(__file__).parents[2] / "build"
 RENDERER = ("hand_model", "hand_poses", "light", "render", "rooms", "skin")  # a change in any of these draws the pool anew
 WEIGHT = {"other": 0.5}  # of a pose against the others
 

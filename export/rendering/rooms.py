@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from export.skin import BACK_SRGB
+from export.rendering.skin import BACK_SRGB
 
 
 def room_color(rng: np.random.Generator) -> np.ndarray:

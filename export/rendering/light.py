@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from export.hand_poses import unit
+from export.rendering.hand_poses import unit
 
 
 def soften(layers: np.ndarray, solid: np.ndarray, sigma_px: float) -> np.ndarray:

@@ -33,10 +33,11 @@ from calibration.__main__ import float_path, load_float
 from calibration.compare import float_pipeline
 from calibration.heldout import HeldOut, from_photos
 from calibration.photos import NONE, DataError, session_of
-from export import clusters, faithfulness, gradcam
+from export import clusters, gradcam
 from export.arcface import normalise
 from export.fit import BOX_CANDIDATES
 from export.model import normalise as to_input
+from export.studies import faithfulness
 from runtime.box import BoxFinder
 from runtime.bundle import Bundle, load_bundle
 from runtime.image import stretch_2x2
@@ -80,7 +81,7 @@ PER_IMAGE: dict[str, Method] = {"Grad-CAM": grad_cam, "Grad-CAM++": grad_cam_pp,
 
 @dataclass(frozen=True)
 class Row:
-    """One method: shares of the photos whose hand's place is known; deletion and insertion: see export/faithfulness.py."""
+    """One method: shares of the photos whose hand is known; deletion, insertion: see faithfulness.py."""
 
     method: str
     peak_inside: float

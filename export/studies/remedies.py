@@ -25,8 +25,8 @@ from export import convert, distil, model, train
 from export.arcface import ArcFace
 from export.augment import Augmenter, Batch
 from export.build import INT8_STEPS, gather, held_out
-from export.equalise import correct_biases, equalise
 from export.fold import Rounding, fold
+from export.studies.equalise import correct_biases, equalise
 from runtime.bundle import Bundle, load_bundle
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline

@@ -1,4 +1,4 @@
-"""The flesh of a hand: rows of spheres around the bones of `export/hand_poses.py`, in its frame and in millimetres."""
+"""The flesh of a hand: rows of spheres around the bones of `hand_poses.py`, in its frame and in millimetres."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.hand_poses import FINGER_RADIUS_MM, THUMB_RADIUS_MM, Person, Skeleton, draw_skeleton, unit
+from export.rendering.hand_poses import FINGER_RADIUS_MM, THUMB_RADIUS_MM, Person, Skeleton, draw_skeleton, unit
 
 # Rows: index, middle, ring, little: where the bones of the palm meet the wrist.
 CARPAL_MM = np.array([[16, 14, 0], [5, 14, -2], [-8, 13, -1], [-19, 12, 2]], float)
