@@ -101,24 +101,27 @@ class Augmenter:
 
     def sample(self) -> tuple[np.ndarray, int, np.ndarray, float]:
         """(frame uint8 (H, W, 3), label index, heat float32 (h, w), 1.0 if the heat is known else 0.0)."""
-        kind = self._pick(list(self.mix), np.array(list(self.mix.values())))
-        if kind == "nothing":
-            label, frame, hand = NONE, self.nothing(), np.zeros(self.size_wh[::-1], np.uint8)
-        else:
-            pool = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered}[kind]
-            names = sorted(pool)
-            weights = np.array([0.25 if name == NONE else 1.0 for name in names])
-            label = self._pick(names, weights)
-            item = pool[label][self.rng.integers(len(pool[label]))]
-            frame, hand = self._scene(item) if kind == "scene" else self._over_background(item)
-        known = hand is not None
-        if label == NONE or not known:
+        frame, label, hand = self.compose()
+        known = hand is not None or label == NONE
+        if label == NONE or hand is None:
             hand = np.zeros(self.size_wh[::-1], np.uint8)
         # the root keeps fingers, which cover little of a cell, in the box; a small hand is as hot as a large one, while a
         # sliver at the edge stays cool
         heat = np.sqrt(cv2.resize(hand.astype(np.float32) / 255, self.map_wh, interpolation=cv2.INTER_AREA))
         heat /= max(heat.max(), 0.2)
-        return photometric(frame, self.rng), self.labels.index(label), heat, float(known or label == NONE)
+        return photometric(frame, self.rng), self.labels.index(label), heat, float(known)
+
+    def compose(self) -> tuple[np.ndarray, str, np.ndarray | None]:
+        """(frame uint8 (H, W, 3), label, hand uint8 (H, W), or None where its place is unknown), before the light changes."""
+        kind = self._pick(list(self.mix), np.array(list(self.mix.values())))
+        if kind == "nothing":
+            return self.nothing(), NONE, np.zeros(self.size_wh[::-1], np.uint8)
+        pool = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered}[kind]
+        names = sorted(pool)
+        label = self._pick(names, np.array([0.25 if name == NONE else 1.0 for name in names]))
+        item = pool[label][self.rng.integers(len(pool[label]))]
+        frame, hand = self._scene(item) if kind == "scene" else self._over_background(item)
+        return frame, label, hand
 
     def _pick(self, names: list[str], weights: np.ndarray) -> str:
         return names[self.rng.choice(len(names), p=weights / weights.sum())]

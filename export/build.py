@@ -163,15 +163,14 @@ def rendered_frames(split: str, count: int) -> list[HeldOut]:
     """Rendered hands and empty places that no training seed draws, named as rendered."""
     seed = {"validation": 10_001, "test": 10_002}[split]
     hands = [hand for hand in rendered_hands(count, seed) if hand.pose in JANKEN]
-    labels = [*photos_module.JANKEN_ORDER, NONE]
-    augmenter = augment.Augmenter([], [], hands, labels, (160, 120), (160, 120), seed)
+    augmenter = augment.Augmenter([], [], hands, [*photos_module.JANKEN_ORDER, NONE], (160, 120), (160, 120), seed)
     frames = []
     for i in range(count):
-        frame, label, heat, _ = augmenter.sample()
-        hand = np.uint8(heat * 255)
-        box = heldout.bounds(hand) if hand.any() else None
-        frames.append(HeldOut(frame, f"rendered/{labels[label]}/{i:04d}", labels[label], box, hand if box else None))
-    return [f for f in frames if f.label == NONE or f.box_xyxy]
+        frame, label, hand = augmenter.compose()  # as a camera sees it: training's extremes of light are not added
+        box = heldout.bounds(hand) if label != NONE and hand.any() else None
+        if label == NONE or box:
+            frames.append(HeldOut(frame, f"rendered/{label}/{i:04d}", label, box, hand if box else None))
+    return frames
 
 
 def write_rendered_heldout(path: Path, count: int) -> Path:

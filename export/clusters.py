@@ -26,7 +26,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def fit(embeddings: np.ndarray, channel_weights: np.ndarray, feature_maps: np.ndarray, count: int = 10,
         top_channels: int = 50, seed: int = 0) -> Clusters:
-    """Cluster (N, D) embeddings, average the (N, C) Grad-CAM weights per cluster, keep the largest, scale by (N, h, w, C)."""
+    """Cluster (N, D) embeddings, average the (N, C) channel weights per cluster, keep the largest, scale by (N, h, w, C)."""
     embeddings = unit(embeddings).astype(np.float64)
     count = min(count, len(np.unique(embeddings.round(6), axis=0)))
     member = KMeans(count, n_init=10, random_state=seed).fit_predict(embeddings)

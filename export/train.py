@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from export.arcface import ArcFace
 from export.augment import Batch
+from export.gradcam import plus_plus
 from export.model import normalise, split
 from export.triplet import triplet_loss
 
@@ -42,9 +43,9 @@ class HeatLoss:
         self.log_gain = keras.Variable(np.zeros(labels), dtype="float32", name="log_gain")
         self.top_channels, self.hands = min(top_channels, channels), labels - 1
 
-    def update(self, gradients: tf.Tensor, labels: tf.Tensor) -> None:
-        """gradients (B, h, w, C) of each sample's own class cosine: Grad-CAM averages them over the map."""
-        per_sample = tf.reduce_mean(gradients, axis=(1, 2))
+    def update(self, feature_map: tf.Tensor, gradients: tf.Tensor, labels: tf.Tensor) -> None:
+        """Feature maps and the gradients of each sample's own class cosine there, both (B, h, w, C)."""
+        per_sample = plus_plus(feature_map, gradients)
         member = tf.one_hot(labels, self.weights.shape[0])
         count = tf.reduce_sum(member, axis=0)[:, None]
         mean = tf.math.l2_normalize(tf.matmul(member, per_sample, transpose_a=True) / tf.maximum(count, 1.0), axis=1)
@@ -103,7 +104,7 @@ def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: R
                 cosines = head(embedding)
                 own = tf.gather(cosines, labels, batch_dims=1)
             with tape.stop_recording():
-                heat_loss.update(inner.gradient(own, feature_map), labels)
+                heat_loss.update(feature_map, inner.gradient(own, feature_map), labels)
             of_embedding = 0.0
             if recipe.loss == "triplet":  # the head's centres then only follow: Grad-CAM asks for the cosine with them
                 of_embedding = triplet_loss(embedding, labels)

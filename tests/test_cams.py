@@ -12,6 +12,7 @@ import pytest
 from calibration import report
 from calibration.heldout import HeldOut
 from calibration.photos import DataError
+from export import gradcam
 from export.studies import cams
 from runtime.bundle import load_bundle
 from runtime.results import Result
@@ -37,6 +38,13 @@ def test_grad_cam_pp_by_hand():
     gradient = np.array([[[1.0, 0.0], [0.0, 2.0]]])
     # alpha: 1 / (2 + 2 * 1) = 1/4 left of channel 0; 4 / (8 + 1 * 8) = 1/4 right of channel 1; weights 1/4 and 1/2
     np.testing.assert_allclose(cams.grad_cam_pp(MAPS, gradient), [[0.5, 0.5]])
+
+
+def test_the_weights_that_are_stored_are_those_of_grad_cam_pp():
+    rng = np.random.default_rng(0)
+    maps, gradient = rng.uniform(0, 6, (3, 4, 5)).astype(np.float32), rng.normal(size=(3, 4, 5)).astype(np.float32)
+    stored = gradcam.plus_plus(maps[None], gradient[None]).numpy()
+    np.testing.assert_allclose(gradcam.cam(maps[None], stored)[0], cams.grad_cam_pp(maps, gradient), rtol=1e-5)
 
 
 def test_layer_cam_weighs_every_cell_by_its_own_gradient():
@@ -163,7 +171,7 @@ def test_every_method_has_a_row_and_the_names_have_the_maps_own_size(found):
     names = [row.method for row in found.rows]
     at_ours = [name for name in names if name.endswith(", 4x6")]
     at_reference = [name for name in names if name.endswith(", 2x3 (reference's layer)")]
-    assert len(at_ours) == 4 + 6 and len(at_reference) == 4 + 1
+    assert len(at_ours) == 4 + 6 + 1 and len(at_reference) == 4 + 1
     assert names == at_ours + at_reference + ["ours, float", "ours, int8", "control: random", "control: middle of the frame"]
     assert all(len(heats.validation) == len(heats.test) == 8 for heats in found.heats)
 

@@ -115,13 +115,22 @@ def test_simulated_int8_is_what_the_converter_makes():
 
 
 def test_gradcam_weights_of_a_network_that_can_be_differentiated_by_hand():
-    """embedding = mean over the map = (1, 0); target (0, 1): d cos / d e = (0, 1), spread over the map's four cells."""
+    """embedding = mean over the map = (1, 0); target (0, 1): d cos / d e = (0, 1), spread over the map's four cells: 1/4 each.
+
+    Channel 1 is silent (S = 0), so Grad-CAM++ halves each and sums the four.
+    """
     maps = keras.Input((2, 2, 2))
     net = keras.Model(maps, keras.layers.GlobalAveragePooling2D()(maps))
     feature_map = np.zeros((1, 2, 2, 2), np.float32)
     feature_map[..., 0] = 1
     weights = gradcam.channel_weights(net, feature_map, np.array([[0.0, 1.0]]))
-    np.testing.assert_allclose(weights, [[0.0, 0.25]], atol=1e-6)
+    np.testing.assert_allclose(weights, [[0.0, 0.5]], atol=1e-6)
+
+
+def test_plus_plus_weighs_what_rises_by_one_over_two_and_the_channels_sum():
+    feature_map = np.array([[[[2.0], [1.0]]]], np.float32)  # S = 3
+    weights = gradcam.plus_plus(feature_map, np.array([[[[4.0], [-7.0]]]], np.float32)).numpy()
+    np.testing.assert_allclose(weights, [[4 / (2 + 3 * 4)]])  # what falls has no say
 
 
 def test_gradcam_of_nothing():

@@ -48,6 +48,7 @@ from runtime.results import Box
 REFERENCE_LAYER = "block_16_expand_relu"  # where Faster-Grad-CAM reads its heat: 3x3 cells at 96 px
 REFERENCE_RULE = 10, 50  # its k-means clusters (None: each training photo is one) and channels kept (None: all)
 PAPER_RULES = [(count, top) for count in (None, 10, 50) for top in (50, None)]
+OUR_RULE = 10, 50, True  # the same clusters and channels, of Grad-CAM++ weights
 COLUMNS = {"peak_inside": "peak inside", "box_iou": "box IoU", "box_threshold": "threshold", "deletion": "deletion",
            "insertion": "insertion"}
 BATCH = 64  # photos a pass
@@ -151,9 +152,10 @@ class Probe:
         return Seen(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
 
-def learn(seen: Seen, count: int | None, top_channels: int, seed: int) -> clusters.Clusters:
-    """What is looked up: the weights of `count` k-means clusters, or for None those of every training photo."""
-    weights = seen.gradients.mean(axis=(1, 2))
+def learn(seen: Seen, count: int | None, top_channels: int, seed: int, plus: bool = False) -> clusters.Clusters:
+    """What is looked up: the weights of `count` k-means clusters, or for None those of every training photo; by Grad-CAM's
+    rule, as the paper has them, or with `plus` by Grad-CAM++'s, as we do."""
+    weights = gradcam.plus_plus(seen.maps, seen.gradients).numpy() if plus else seen.gradients.mean(axis=(1, 2))
     if count is None:
         return clusters.Clusters(seen.embeddings, np.stack([clusters.keep_top(row, top_channels) for row in weights]))
     return clusters.fit(seen.embeddings, weights, seen.maps, count, top_channels, seed)
@@ -172,11 +174,12 @@ def at_layer(network: keras.Model, layer: str | None, sets: Sequence[tuple[np.nd
     where = f"{rows}x{columns}" + (" (reference's layer)" if layer else "")
     result = [Heats(f"{name}, {where}", *([method(m, g) for m, g in zip(s.maps, s.gradients)] for s in judged),
                     shown=layer is None) for name, method in PER_IMAGE.items()]
-    for count, top in (REFERENCE_RULE,) if layer else PAPER_RULES:
+    rules = [(*REFERENCE_RULE, False)] if layer else [(*rule, False) for rule in PAPER_RULES] + [OUR_RULE]
+    for count, top, plus in rules:
         name = (f"k-means {count}" if count else "nearest photo") + (f", top {top}" if top else ", all channels")
-        found = learn(learned, count, top or channels, seed)
-        result.append(Heats(f"{name}, {where}", *(look_up(found, s) for s in judged), fixed_scale=bool(count),
-                            shown=layer is not None))
+        found = learn(learned, count, top or channels, seed, plus)
+        result.append(Heats(name + (" of Grad-CAM++" if plus else "") + f", {where}", *(look_up(found, s) for s in judged),
+                            fixed_scale=bool(count), shown=layer is not None))
     return result
 
 
