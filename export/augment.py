@@ -19,6 +19,7 @@ import numpy as np
 from calibration.heldout import bounds, parts_without
 from calibration.photos import NONE, Photo, box_mask, load_hand_mask
 from export.cutout import hand_mask
+from export.rendering.person import RenderedPerson
 from export.rendering.render import RenderedHand, render_background
 
 Size = tuple[int, int]
@@ -58,6 +59,7 @@ class Scene:
 # Shares of a batch; a kind whose material is missing gives its share to the others.
 MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
+SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
 FILL = (0.25, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
@@ -67,7 +69,7 @@ class Augmenter:
 
     def __init__(self, photos: Sequence[Photo], frames: Sequence[np.ndarray], rendered: Sequence[RenderedHand],
                  labels: Sequence[str], size_wh: Size, map_wh: Size, seed: int, mix: dict[str, float] = MIX,
-                 places: Sequence[np.ndarray] = ()):
+                 places: Sequence[np.ndarray] = (), people: Sequence[RenderedPerson] = ()):
         self.labels, self.size_wh, self.map_wh = list(labels), size_wh, map_wh
         self.rng = np.random.default_rng(seed)
         self.scenes: dict[str, list[Scene]] = {}
@@ -75,6 +77,7 @@ class Augmenter:
         self.rendered: dict[str, list[Cutout]] = {}
         self.empty: list[np.ndarray] = []  # parts of the photos without a hand
         self.places = places  # pictures of anything but hands
+        self.people = people
         for photo, frame in zip(photos, frames):
             self._add_photo(photo, frame)
         for hand in rendered:
@@ -182,9 +185,17 @@ class Augmenter:
         pools = {"empty": self.empty, "places": self.places, "drawn": [None]}
         kinds = [kind for kind, pool in pools.items() if len(pool)]
         kind = self._pick(kinds, np.array([PLACES[kind] for kind in kinds]))
-        if kind == "drawn":
-            return render_background(self.rng, self.size_wh)
-        return self._crop(pools[kind][self.rng.integers(len(pools[kind]))])
+        place = (render_background(self.rng, self.size_wh) if kind == "drawn"
+                 else self._crop(pools[kind][self.rng.integers(len(pools[kind]))]))
+        if len(self.people) and self.rng.random() < SOMEONE:
+            place = self._with_person(place, self.people[self.rng.integers(len(self.people))])
+        return place
+
+    def _with_person(self, place: np.ndarray, person: RenderedPerson) -> np.ndarray:
+        matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12)
+        alpha = cv2.warpAffine(person.alpha, matrix, self.size_wh).astype(np.uint16)[..., None]
+        frame = cv2.warpAffine(person.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
+        return ((frame * alpha + place * (255 - alpha)) // 255).astype(np.uint8)
 
     def nothing(self) -> np.ndarray:
         """A whole frame without a janken hand; at times with a bare forearm in it."""

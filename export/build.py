@@ -20,6 +20,7 @@ from calibration.representative import representative
 from export import augment, bundle, convert, distil, fit, fold, model, train
 from export.arcface import SCALE, ArcFace
 from export.clusters import prototypes
+from export.rendering.person import RenderedPerson, rendered_people
 from export.rendering.pool import rendered_hands
 from export.rendering.render import RenderedHand
 from runtime.bundle import Bundle
@@ -27,6 +28,7 @@ from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline
 
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
+HANDS_PER_PERSON = 4  # rendered
 REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
@@ -36,8 +38,8 @@ INT8_STEPS = 900  # as measured, see models/README.md
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to learn from: photos of all splits, the training photos with their frames, rendered hands, and
-    pictures of places without hands."""
+    """What there is to learn from: photos of all splits, the training photos with their frames, rendered hands and
+    persons, and pictures of places without hands."""
 
     folders: list[Path]
     photos: list[Photo]
@@ -45,6 +47,7 @@ class Material:
     train_photos: list[Photo]
     train_frames: list[np.ndarray]
     hands: list[RenderedHand]
+    people: list[RenderedPerson]
     places: list[np.ndarray]
 
     @property
@@ -61,8 +64,9 @@ def gather(options: argparse.Namespace) -> Material:
           else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
     kept, frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
     hands = rendered_hands(options.rendered, options.seed) if set(labels) - {NONE} == JANKEN and options.rendered else []
+    people = rendered_people(len(hands) // HANDS_PER_PERSON, options.seed)
     places = photos_module.pictures(options.backgrounds) if options.backgrounds else []
-    return Material(folders, photos, labels, kept, frames, hands, places)
+    return Material(folders, photos, labels, kept, frames, hands, people, places)
 
 
 def build(options: argparse.Namespace) -> Path:
@@ -73,7 +77,7 @@ def build(options: argparse.Namespace) -> Path:
     trained = model.build(options.backbone or model.BACKBONE, options.init)
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
-                                  model.SIZE_WH, map_wh, options.seed, places=material.places)
+                                  model.SIZE_WH, map_wh, options.seed, places=material.places, people=material.people)
     # without photos and training the checkpoint stays what it is, and so does what it knows; asked before it is overwritten
     seen, known = _seen(material, options.init), {what: model.known(options.init, what) for what in model.KEPT}
     steps = teach(trained, augmenter, options, seen)
@@ -203,7 +207,8 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
         "clusters": {"count": options.clusters, "top_channels": options.top_channels},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
         "training": {"init": str(options.init), "loss": options.loss, "steps": steps, "int8_steps": options.int8_steps,
-                     "rendered_hands": len(material.hands), "backgrounds": len(material.places)},
+                     "rendered_hands": len(material.hands), "rendered_people": len(material.people),
+                     "backgrounds": len(material.places)},
         "data": {**seen, "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),
                  "representative": "training photos" if material.photos else "rendered hands"},
         "reproducible": bundle.REPRODUCIBLE,

@@ -7,6 +7,7 @@ import pytest
 from calibration import photos
 from calibration.photos import DataError, Photo
 from export.augment import Augmenter
+from export.rendering.person import RenderedPerson
 
 LABELS = ["gu", "pa", "none"]
 SIZE = (96, 96)
@@ -42,6 +43,14 @@ def test_given_pictures_become_places():
     green[..., 1] = 255
     made = augmenter(places=[green])
     seen = sum((made.background() == [0, 255, 0]).all() for _ in range(60))
+    assert 10 < seen < 50, "neither never nor always"
+
+
+def test_someone_stands_in_some_of_the_places():
+    blue = RenderedPerson(np.full((160, 192, 3), (0, 0, 255), np.uint8), np.full((160, 192), 255, np.uint8))
+    places = [np.zeros((50, 50, 3), np.uint8)]
+    made = Augmenter([], [], [], LABELS, SIZE, (12, 12), seed=0, places=places, people=[blue])
+    seen = sum((made.background() == [0, 0, 255]).all(axis=-1).mean() > 0.2 for _ in range(60))
     assert 10 < seen < 50, "neither never nor always"
 
 

@@ -162,7 +162,7 @@ def run(options: argparse.Namespace) -> Comparison:
 
     def augmenter() -> Augmenter:
         return Augmenter(material.train_photos, material.train_frames, material.hands, material.labels, bundle.size_wh,
-                         bundle.feature_shape_hwc[1::-1], options.seed, places=material.places)
+                         bundle.feature_shape_hwc[1::-1], options.seed, places=material.places, people=material.people)
 
     frames = material.train_frames or list(augmenter().batch(400).frames)
     inputs = model.normalise(representative(frames, bundle.size_wh, options.seed))
