@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help export check cams demo test test-workstation test-runtime lint bench data dist clean
+.PHONY: help export check cams demo test test-workstation test-runtime test-runtime-313 lint bench soak pi-test data dist deploy rollback clean
 
 PYTHON ?= python3
 
@@ -17,6 +17,10 @@ SEED =
 STEPS =
 OUT = dist
 BUNDLE =
+FRAMES =
+HOST =
+SSH = ssh
+SERVICE =
 ARGS =
 
 # $(call flag,name,value): "--name value" where there is a value, so that each default is written in the program alone.
@@ -25,7 +29,7 @@ flag = $(if $(2),--$(1) $(2))
 help:
 	@echo "make VERB [VARIABLE=value ...], for example: make export DATA=photos NAME=janken"
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "PYTHON=python3.12 picks the Python that the environments are made with (3.10 to 3.13)."
 
@@ -48,8 +52,8 @@ cams: .venv/.installed ## compare the heat with Grad-CAM and its kin, in build/r
 demo: .venv-demo/.installed ## play janken with the shipped bundle [ARGS="--source photos --mode box"]
 	.venv-demo/bin/python runtime/janken.py $(ARGS)
 
-test: ## run tests/ on the workstation's packages, then tests/runtime on the device's
-	@$(MAKE) --no-print-directory --keep-going test-workstation test-runtime
+test: ## run tests/ on the workstation's packages, then tests/runtime on the device's, old and new
+	@$(MAKE) --no-print-directory --keep-going test-workstation test-runtime test-runtime-313
 
 test-workstation: .venv/.installed
 	.venv/bin/python -m pytest tests
@@ -57,8 +61,31 @@ test-workstation: .venv/.installed
 test-runtime: .venv-runtime/.installed
 	.venv-runtime/bin/python -m pytest tests/runtime
 
+# What a Pi with Python 3.13 has: ai-edge-litert and numpy 2. pyenv's folders come first, because its python3.13 on the
+# PATH may be there and yet refuse.
+PYTHON_313 = $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python $(addsuffix /python3.13,$(subst :, ,$(PATH)))))
+
+test-runtime-313: $(if $(PYTHON_313),.venv-runtime-313/.installed)
+	$(if $(PYTHON_313),.venv-runtime-313/bin/python -m pytest tests/runtime,\
+	    @echo "tests/runtime on Python 3.13: skipped, no python3.13 on the PATH and none of pyenv's")
+
 lint: .venv-lint/.installed ## check the code with ruff
 	.venv-lint/bin/ruff check .
+
+# Rendered hands of a camera's size. Drawn by another process: the soak's own holds what the device's would, no more.
+build/soak.npy: | .venv/.installed
+	mkdir -p $(@D)
+	.venv/bin/python -c 'import numpy; from scripts.bench import frames; numpy.save("$@", frames(None, 20))'
+
+soak: .venv/.installed build/soak.npy ## play 100,000 frames, fail if memory, threads or descriptors grow [BUNDLE= FRAMES= ARGS="--display web"]
+	.venv/bin/python scripts/soak.py --source build/soak.npy $(call flag,bundle,$(BUNDLE)) $(call flag,frames,$(FRAMES)) $(ARGS)
+
+pi-test: .venv/.installed .venv-runtime/.installed $(if $(PYTHON_313),.venv-runtime-313/.installed) ## install and run the bundle on emulated Pis, compare with this machine [BUNDLE= DATA= FRAMES=]
+	$(if $(filter $(RENDERED),$(PI_DATA)),.venv/bin/python -m export heldout --file $(RENDERED))
+	.venv/bin/python scripts/pi_test.py $(call flag,bundle,$(BUNDLE)) --data $(PI_DATA) $(call flag,frames,$(FRAMES)) \
+	    --native .venv-runtime/bin/python $(if $(PYTHON_313),.venv-runtime-313/bin/python)
+
+PI_DATA = $(or $(DATA),$(wildcard data/janken_dataset),$(RENDERED))
 
 bench: .venv/.installed ## time a frame: Grad-CAM, the reference loop, ours float, ours int8
 	.venv/bin/python scripts/bench.py
@@ -68,6 +95,18 @@ data: .venv/.installed ## download the two public photo sets into data/
 
 dist: .venv/.installed ## pack models/janken, or BUNDLE=, with the runtime into OUT=dist
 	.venv/bin/python -m export pack $(call flag,bundle,$(BUNDLE)) $(call flag,out,$(OUT))
+
+# The first deploy also installs on the Pi what is missing there. ARGS= takes the rest of scripts/deploy.py's options.
+deploy: ## put a bundle onto a Pi, check it there, switch to it: HOST=pi@raspberrypi.local [BUNDLE=dist/….tar.gz SERVICE= SSH=]
+	@$(need-host)
+	@$(PYTHON) scripts/deploy.py deploy $(HOST) $(call flag,bundle,$(BUNDLE)) $(call flag,out,$(OUT)) --ssh '$(SSH)' \
+	    $(if $(SERVICE),--service '$(SERVICE)') $(ARGS)
+
+rollback: ## go back to the version before, on the Pi: HOST=pi@raspberrypi.local [SSH="ssh -p 2222"]
+	@$(need-host)
+	@$(PYTHON) scripts/deploy.py rollback $(HOST) --ssh '$(SSH)' $(ARGS)
+
+need-host = $(if $(HOST),:,$(call die,HOST is missing; for example: make $@ HOST=pi@raspberrypi.local))
 
 clean: ## remove build/, dist/ and caches (photos and environments stay)
 	rm -rf build dist .pytest_cache .ruff_cache
@@ -81,6 +120,10 @@ clean: ## remove build/, dist/ and caches (photos and environments stay)
 
 .venv-runtime/.installed: requirements/runtime-test.txt requirements/runtime.txt
 	$(call install,9,13,170 MB)
+
+.venv-runtime-313/.installed: override PYTHON = $(PYTHON_313)
+.venv-runtime-313/.installed: requirements/runtime-test.txt requirements/runtime.txt
+	$(call install,13,13,170 MB)
 
 .venv-demo/.installed: requirements/demo.txt requirements/runtime.txt
 	$(call install,9,13,340 MB)

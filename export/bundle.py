@@ -35,6 +35,7 @@ from runtime.interpreter import SplitNetwork, load_networks
 
 ROOT = Path(__file__).parent.parent
 VERSION = "0.1.0"
+ON_THE_PI = ("pi_install.sh", "janken.service")
 TOOLS = ("tensorflow", "keras", "numpy", "opencv-python-headless", "scikit-learn", "ai-edge-litert")
 REPRODUCIBLE = ("clusters, prototypes and thresholds repeat for equal networks; training on several CPU threads adds floats in "
                 "varying order, so a second run gives networks of equal quality, not equal bytes")
@@ -130,10 +131,12 @@ def _fields(bundle: Bundle) -> dict[str, Any]:
 
 
 def add_runtime(folder: Path) -> None:
-    """Put the runtime and its two text files beside the networks, so that a copied folder runs by itself."""
+    """Put the runtime, its two text files and what installs it beside the networks: a copied folder runs by itself."""
     shutil.copytree(ROOT / "runtime", folder / "runtime", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     shutil.copyfile(ROOT / "requirements" / "runtime.txt", folder / "requirements.txt")
     shutil.copyfile(Path(__file__).with_name("bundle_readme.md"), folder / "README.md")
+    for name in ON_THE_PI:
+        shutil.copy(ROOT / "scripts" / name, folder / name)  # with its mode: pi_install.sh is a program
 
 
 def tar(folder: Path, target: Path) -> None:

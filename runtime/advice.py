@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 import shlex
 import sys
 import sysconfig
@@ -10,8 +11,12 @@ from pathlib import Path
 TFLITE_RUNTIME = ("tflite-runtime==2.14.0", "numpy<2")  # 2.14.0 was built for numpy 1 and does not say so
 LAST_TFLITE_PYTHON = (3, 11)  # tflite-runtime has no wheel above
 LITERT = ("ai-edge-litert",)
+TFLITE_ARM_GLIBC = (2, 34)  # what tflite-runtime's ARM wheels were built for: Bookworm has 2.36, Bullseye 2.31
+NUMPY_FROM_APT = "Run: sudo apt install python3-numpy libopenblas0"  # no 32-bit wheels; its BLAS is a package of its own
 OPENCV = "opencv-python<4.12"  # from 4.12 on it pulls numpy 2 in, which breaks tflite-runtime
 PILLOW = "pillow"
+OPENCV_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}  # what a system without desktop lacks
+INSTALLER = Path(__file__).resolve().parent.parent / "pi_install.sh"  # beside the runtime in a bundle, not in a checkout
 PICAMERA2 = (  # comes from apt alone, with the system's numpy; an environment sees it only if made so
     "Run: sudo apt install python3-picamera2 ; in an environment made with --system-site-packages, and with numpy below 2"
 )
@@ -30,6 +35,11 @@ def too_new_for_tflite(numpy_version: str) -> bool:
     return int(numpy_version.split(".")[0]) >= 2
 
 
+def is_arm32(machine: str = platform.machine(), largest: int = sys.maxsize) -> bool:
+    """Whether this Python is a 32-bit ARM program; a 64-bit kernel runs those too, and `machine` is the kernel's."""
+    return machine.startswith("armv") or (machine == "aarch64" and largest < 2**32)
+
+
 def interpreter_requirements(python: tuple[int, int] = sys.version_info[:2]) -> tuple[str, ...]:
     """The interpreter that has a wheel for this version of Python."""
     return TFLITE_RUNTIME if python <= LAST_TFLITE_PYTHON else LITERT
@@ -44,6 +54,8 @@ def install_line(*requirements: str) -> str:
     in_venv = sys.prefix != sys.base_prefix
     managed = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
     if managed and not in_venv:
+        if INSTALLER.exists():
+            return f"Run: {shlex.quote(str(INSTALLER))} , and from then on start with ~/janken/bin/python"
         return (
             f"Run: {sys.executable} -m venv --system-site-packages ~/janken && "
             f"~/janken/bin/pip install {wanted} , and from then on start with ~/janken/bin/python"

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from .errors import EdgeError
 from .jsonlines import JsonLines
 from .loop import Loop, Outputs, Tally
 from .pipeline import Pipeline
+from .signals import ending_like_ctrl_c
 from .steady import Steady
 
 DEFAULT_SOURCE = "0"
@@ -45,7 +47,8 @@ other sources, every frame in turn:
   frames.npy          uint8 (N, H, W, 3) RGB                      needs nothing
 
 keys, in the window and on the page:  s switches heatmap and box,  q quits
-Ctrl-C ends with the summary and exit code 0; a recording is finished first.
+Ctrl-C, SIGTERM (`systemctl stop`) and SIGHUP (a terminal that closes; not under nohup) end with the summary and exit code 0,
+once the recording is finished and the camera released.
 
 --steady averages scores and box over some frames: one or two wrong frames do not flip the label, a lasting change shows
 with its 3rd frame, a doubtful one with its 6th. Every output says what is shown, the JSON lines too; --no-steady gives
@@ -58,7 +61,7 @@ a line of --json (box, peak and size in pixels of the frame; x1 and y1 exclusive
   label none: no janken hand in view, box_xyxy and peak_xy are null
 
 exit codes:
-  0 done   1 unexpected, or the output could not be written   2 usage   3 bundle refused
+  0 done, or told to end   1 unexpected, or the output could not be written   2 usage   3 bundle refused
   4 source cannot be opened, or given up   5 interpreter missing or unusable
 
 `python3 -m runtime doctor` says what is missing on this machine, and the command that mends it."""
@@ -116,9 +119,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     options = parse(arguments)
     try:
-        run(options)
+        with ending_like_ctrl_c():
+            run(options)
     except (KeyboardInterrupt, BrokenPipeError):
-        pass  # Ctrl-C before the first frame; `| head` that has seen enough
+        pass  # told to end before the first frame; `| head` that has seen enough
     except EdgeError as error:
         say(str(error))
         return error.exit_code
@@ -127,7 +131,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def say(line: str) -> None:
     """One line for the person at the keyboard; standard output is kept for --json."""
-    print(f"janken: {line}", file=sys.stderr, flush=True)
+    try:
+        print(f"janken: {line}", file=sys.stderr, flush=True)
+    except OSError:  # the terminal has closed, or `| tee` has ended: from now on nobody is told, which is no reason to end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import glob
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,13 +25,17 @@ from .errors import BundleError, EdgeError, InterpreterError
 OLDEST_PYTHON = (3, 9)
 NO_PI = "no Raspberry Pi"
 VCGENCMD_SECONDS = 5
-PICAMERA_SECONDS = 30
+PROBE_SECONDS = 30
+TIMED_OUT = 124
 PICAMERA_PROBE = (
     "from picamera2 import Picamera2; print(', '.join(camera['Model'] for camera in Picamera2.global_camera_info()))"
 )
 TIMED_FRAMES = 20
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+OPENCV_PROBE = "import cv2"
+AGAIN = ("--force-reinstall", "--no-deps")  # with its dependencies, numpy 2 would come
+SYSTEM_PICAMERA2 = Path("/usr/lib/python3/dist-packages/picamera2")
 SINCE_BOOT = 16  # the same four, 16 bits further up, tell what happened since boot
 
 
@@ -64,9 +69,12 @@ def findings(bundle: Path | None) -> Iterator[Finding]:
     """Every check in turn, the cheap and safe ones first."""
     yield Finding("system", _system_name())
     yield Finding("machine", _machine_name())
-    yield python_finding(sys.version_info[:2], platform.machine())
+    yield python_finding(sys.version_info[:2], advice.is_arm32())
+    if advice.version_of("ai-edge-litert") is None:  # its older releases run on older systems
+        yield from libc_findings(sys.version_info[:2], platform.machine(), platform.libc_ver())
     packages = list(package_findings(advice.version_of, sys.version_info[:2]))
     yield from packages
+    yield from bytecode_findings(Path(__file__).with_name("pipeline.py"))
     yield camera_finding(sorted(glob.glob("/dev/video*")))
     yield from picamera_findings()
     yield from picture_findings()
@@ -97,18 +105,37 @@ def _machine_name() -> str:
     return f"{platform.machine()}, {bits} Python, {os.cpu_count()} cores, {model}"
 
 
-def python_finding(version: tuple[int, int], machine: str) -> Finding:
+def python_finding(version: tuple[int, int], arm32: bool) -> Finding:
     """Whether an interpreter exists for this Python on this machine."""
     found = f"{version[0]}.{version[1]} ({sys.executable})"
     if version < OLDEST_PYTHON:
-        return Finding("python", found, "Needs 3.9 or later. Run: sudo apt install python3", InterpreterError.exit_code)
-    if machine.startswith("armv") and version > advice.LAST_TFLITE_PYTHON:
+        mend = "Needs 3.9 or later: Raspberry Pi OS Bookworm has 3.11, Trixie 3.13."
+        return Finding("python", found, mend, InterpreterError.exit_code)
+    if arm32 and version > advice.LAST_TFLITE_PYTHON:
         mend = "No interpreter has a wheel for 32-bit ARM above Python 3.11: use the 64-bit Raspberry Pi OS."
         return Finding("python", found, mend, InterpreterError.exit_code)
     return Finding("python", found)
 
 
-def package_findings(version_of, python: tuple[int, int]) -> Iterator[Finding]:
+def libc_findings(python: tuple[int, int], machine: str, libc: tuple[str, str]) -> Iterator[Finding]:
+    """A C library that is too old for the interpreter's wheel; `libc` is what platform.libc_ver() gives."""
+    name, version = libc
+    if name != "glibc" or not machine.startswith(("armv", "aarch64")) or python > advice.LAST_TFLITE_PYTHON:
+        return
+    if tuple(map(int, version.split(".")[:2])) < advice.TFLITE_ARM_GLIBC:
+        mend = "tflite-runtime's wheels need 2.34: use Raspberry Pi OS Bookworm or later (Bullseye is too old)."
+        yield Finding("C library", f"glibc {version}", mend, InterpreterError.exit_code)
+
+
+def bytecode_findings(source: Path) -> Iterator[Finding]:
+    """A runtime that is not compiled and does not get so by itself: every start then compiles it anew."""
+    kept = not sys.dont_write_bytecode and os.access(source.parent, os.W_OK)
+    if not kept and not os.path.exists(importlib.util.cache_from_source(str(source))):
+        mend = f"For faster starts run: {sys.executable} -m compileall -q {shlex.quote(str(source.parent))}"
+        yield Finding("bytecode", "not there, and not kept", mend)
+
+
+def package_findings(version_of, python: tuple[int, int], arm32: bool = advice.is_arm32()) -> Iterator[Finding]:
     """numpy and the interpreter, by their metadata.
 
     Args:
@@ -117,7 +144,7 @@ def package_findings(version_of, python: tuple[int, int]) -> Iterator[Finding]:
     numpy, tflite, litert = (version_of(name) for name in ("numpy", "tflite-runtime", "ai-edge-litert"))
     install = advice.install_line(*advice.interpreter_requirements(python))
     if numpy is None:
-        yield Finding("numpy", "missing", install, InterpreterError.exit_code)
+        yield Finding("numpy", "missing", advice.NUMPY_FROM_APT if arm32 else install, InterpreterError.exit_code)
     else:
         yield Finding("numpy", numpy)
     clash = tflite and numpy and advice.too_new_for_tflite(numpy)
@@ -148,35 +175,55 @@ def camera_finding(devices: list[str]) -> Finding:
 def picamera_findings() -> Iterator[Finding]:
     """picamera2 and the cameras it sees, asked in a process of its own: its import can fail, its drivers can abort."""
     if importlib.util.find_spec("picamera2") is None:
-        if not _machine_name().endswith(NO_PI):
+        if SYSTEM_PICAMERA2.exists() and sys.prefix != sys.base_prefix:
+            mend = f"Run: python3 -m venv --system-site-packages {shlex.quote(sys.prefix)}"
+            yield Finding("picamera2", "installed, but this environment does not see the system's packages", mend)
+        elif not _machine_name().endswith(NO_PI):
             yield Finding("picamera2", "missing", advice.PICAMERA2)
         return
-    try:
-        probe = subprocess.run(
-            [sys.executable, "-c", PICAMERA_PROBE], capture_output=True, text=True, timeout=PICAMERA_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        yield Finding("picamera2", f"no answer within {PICAMERA_SECONDS} s", "Look at the camera's cable, then restart.")
-        return
+    code, words = _probe(PICAMERA_PROBE)
     version = advice.version_of("picamera2") or "installed"
-    if probe.returncode != 0:
-        words = (probe.stderr.strip().splitlines() or [f"it ended with {probe.returncode}"])[-1]
+    if code == TIMED_OUT:
+        yield Finding("picamera2", words, "Look at the camera's cable, then restart.")
+    elif code:
         yield Finding("picamera2", f"{version}, but cannot be imported: {words}", advice.PICAMERA2)
-    elif not probe.stdout.strip():
+    elif not words:
         yield Finding("picamera2", f"{version}, but no camera", "Look at its cable, then: rpicam-hello --list-cameras")
     else:
-        yield Finding("picamera2", f"{version}: {probe.stdout.strip()}")
+        yield Finding("picamera2", f"{version}: {words}")
+
+
+def _probe(code: str) -> tuple[int, str]:
+    """Run it in a process of its own: the exit code, and what it printed or, if it failed, its last words."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return TIMED_OUT, f"no answer within {PROBE_SECONDS} s"
+    if done.returncode:
+        return done.returncode, (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+    return 0, done.stdout.strip()
 
 
 def picture_findings() -> Iterator[Finding]:
     """What reads photos, videos and cameras and opens windows; .npy frames and JSON need none of it."""
     opencv, pillow = (importlib.util.find_spec(module) is not None for module in ("cv2", "PIL"))
     if opencv:
-        yield Finding("pictures", "OpenCV: cameras, streams, videos, photos, recordings, windows")
+        code, words = _probe(OPENCV_PROBE)
+        if code:
+            yield opencv_finding(words)
+        else:
+            yield Finding("pictures", "OpenCV: cameras, streams, videos, photos, recordings, windows")
     else:
         mend = f"OpenCV adds cameras, videos and windows. {advice.install_line(advice.OPENCV)}"
         found = "Pillow: photos only" if pillow else "neither OpenCV nor Pillow: .npy frames only"
         yield Finding("pictures", found, mend)
+
+
+def opencv_finding(words: str) -> Finding:
+    """OpenCV is installed and its import ended with these words."""
+    lacking = [package for library, package in advice.OPENCV_LIBRARIES.items() if library in words]
+    mend = f"Run: sudo apt install {lacking[0]}" if lacking else advice.install_line(*AGAIN, advice.OPENCV)
+    return Finding("pictures", f"OpenCV cannot be imported: {words}", mend)
 
 
 def vcgencmd(question: str) -> str:
@@ -193,7 +240,8 @@ def power_finding(answer: str) -> Finding:
     try:
         bits = int(answer.partition("=")[2], 16)
     except ValueError:
-        return Finding("power", answer)
+        mend = "Run: sudo usermod -aG video $USER , then log in again" if "VCHI" in answer else ""
+        return Finding("power", answer, mend)
     now = [name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1]
     before = [name for bit, name in THROTTLE_BITS.items() if bits >> (bit + SINCE_BOOT) & 1]
     if not now and not before:
@@ -208,8 +256,8 @@ def bundle_findings(path: Path | None) -> Iterator[Finding]:
     try:
         import numpy as np
     except ImportError as error:  # installed, but it cannot be loaded: its BLAS is a package of its own on 32-bit ARM
-        mend = "Run: sudo apt install python3-numpy libopenblas0"
-        yield Finding("numpy", str(error).strip().splitlines()[-1], mend, InterpreterError.exit_code)
+        words = str(error).strip().splitlines()[-1]
+        yield Finding("numpy", words, advice.NUMPY_FROM_APT, InterpreterError.exit_code)
         return
 
     from .bundle import default_bundle_path, load_bundle

@@ -16,6 +16,7 @@ from .jsonlines import JsonLines
 from .pipeline import Pipeline
 from .results import STAGES, Result
 from .steady import Steady
+from .watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Loop:
         self._pipeline, self._outputs, self._tally = pipeline, outputs, tally
         self._mode, self._steady = mode, steady
         self._painter = Painter()
+        self._watchdog = Watchdog()
 
     def play(self, source: Source, *, over_again: bool, limit: int | None) -> None:
         """Run until the source ends, `limit` frames are done, or the key q is pressed.
@@ -120,6 +122,7 @@ class Loop:
             else:
                 result = self._pipeline(item.rgb).at(self._tally.frames, item.source, seconds)
                 key = self._give_out(item.rgb, result, capture_ms, source.hold_ms)
+                self._watchdog.frame(seconds)
             if key == "s":
                 self._mode = MODES[1 - MODES.index(self._mode)]
             if key == "q" or self._tally.frames == limit:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["export", "check", "cams", "demo", "test", "lint", "bench", "data", "dist", "clean"]
+VERBS = ["export", "check", "cams", "demo", "test", "lint", "soak", "pi-test", "bench", "data", "dist", "deploy", "rollback",
+         "clean"]
 
 # Stands in for PYTHON: `-m venv FOLDER` lays down another stand-in, whose pip says it installs.
 FAKE_PYTHON = r"""#!/bin/sh
@@ -49,7 +50,7 @@ def make(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
 def test_no_verb_lists_every_verb_on_one_line(checkout):
     done = make(checkout)
     assert done.returncode == 0
-    assert re.findall(r"^  ([a-z]+) +\S", done.stdout, re.MULTILINE) == VERBS
+    assert re.findall(r"^  ([a-z-]+) +\S", done.stdout, re.MULTILINE) == VERBS
 
 
 def test_export_passes_only_what_is_set(checkout):
@@ -98,13 +99,26 @@ def test_a_missing_python_names_the_install_line(checkout):
     assert "sudo apt install python3 python3-venv" in make(checkout, ".venv/.installed", "PYTHON=python3.99").stderr
 
 
-@pytest.mark.parametrize("failing", [".venv", ".venv-runtime"])
-def test_both_halves_of_the_tests_run_and_either_fails_the_verb(checkout, failing):
-    for environment in (".venv", ".venv-runtime"):
+@pytest.mark.parametrize("failing", [".venv", ".venv-runtime", ".venv-runtime-313"])
+def test_every_part_of_the_tests_runs_and_any_one_fails_the_verb(checkout, failing):
+    for environment in (".venv", ".venv-runtime", ".venv-runtime-313"):
         status = int(environment == failing)
-        write_program(checkout / environment / "bin/python", f'#!/bin/sh\necho "ran $@"\nexit {status}\n')
+        write_program(checkout / environment / "bin/python", f'#!/bin/sh\necho "ran $0 $@"\nexit {status}\n')
         (checkout / environment / ".installed").touch()
-    done = make(checkout, "test")
-    assert "ran -m pytest tests\n" in done.stdout
-    assert "ran -m pytest tests/runtime" in done.stdout
+    done = make(checkout, "test", "PYTHON_313=python3.13")
+    assert "ran .venv/bin/python -m pytest tests\n" in done.stdout
+    assert "ran .venv-runtime/bin/python -m pytest tests/runtime\n" in done.stdout
+    assert "ran .venv-runtime-313/bin/python -m pytest tests/runtime\n" in done.stdout
     assert done.returncode != 0
+
+
+def test_without_python_3_13_its_tests_are_skipped_in_words(checkout):
+    done = make(checkout, "test-runtime-313", "PYTHON_313=")
+    assert done.returncode == 0 and "tests/runtime on Python 3.13: skipped" in done.stdout
+
+
+def test_the_environment_for_python_3_13_is_made_with_that_python(checkout):
+    write_program(checkout / "home/.pyenv/versions/3.13.7/bin/python", FAKE_PYTHON)
+    done = make(checkout, ".venv-runtime-313/.installed", "PYTHON=python3.99", HOME=str(checkout / "home"))
+    assert done.returncode == 0, done.stderr
+    assert "requirements/runtime-test.txt" in (checkout / "pip.log").read_text()

@@ -241,7 +241,7 @@ def test_the_help_names_every_source_key_and_exit_code(capsys):
     words = capsys.readouterr().out
     assert caught.value.code == 0
     for word in ("picamera2", ".npy", "/dev/video0", "rtsp://", "s switches", "q quits", "exit codes", "doctor",
-                 "models/janken", "--no-steady", "--give-up", "--host", "--port"):
+                 "models/janken", "--no-steady", "--give-up", "--host", "--port", "SIGTERM"):
         assert word in words
 
 

@@ -70,12 +70,82 @@ def test_the_command_installs_what_this_python_has_a_wheel_for(python, package):
 
 
 @pytest.mark.parametrize(
-    ("version", "machine", "exit_code"),
-    [((3, 8), "aarch64", 5), ((3, 9), "aarch64", 0), ((3, 13), "aarch64", 0), ((3, 11), "armv7l", 0), ((3, 13), "armv7l", 5)],
+    ("version", "arm32", "exit_code"),
+    [((3, 8), False, 5), ((3, 9), False, 0), ((3, 13), False, 0), ((3, 11), True, 0), ((3, 13), True, 5)],
 )
-def test_a_python_without_any_interpreter_is_a_fault(version, machine, exit_code):
-    finding = python_finding(version, machine)
+def test_a_python_without_any_interpreter_is_a_fault(version, arm32, exit_code):
+    finding = python_finding(version, arm32)
     assert finding.exit_code == exit_code and bool(finding.mend) == bool(exit_code)
+
+
+@pytest.mark.parametrize(
+    ("machine", "largest", "arm32"),
+    [("armv7l", 2**31 - 1, True), ("aarch64", 2**31 - 1, True), ("aarch64", 2**63 - 1, False), ("x86_64", 2**63 - 1, False)],
+)
+def test_a_64_bit_kernel_may_run_a_32_bit_python(machine, largest, arm32):
+    assert advice.is_arm32(machine, largest) == arm32
+
+
+def test_numpy_for_32_bits_comes_from_apt():
+    numpy, interpreter = package_findings({}.get, (3, 11), arm32=True)
+    assert numpy.mend.startswith("Run: sudo apt install python3-numpy")
+    assert "tflite-runtime" in interpreter.mend
+
+
+@pytest.mark.parametrize(
+    ("python", "machine", "libc", "fault"),
+    [
+        ((3, 9), "aarch64", ("glibc", "2.31"), True),
+        ((3, 9), "armv7l", ("glibc", "2.31"), True),
+        ((3, 11), "aarch64", ("glibc", "2.36"), False),
+        ((3, 13), "aarch64", ("glibc", "2.31"), False),  # ai-edge-litert needs 2.27 only
+        ((3, 9), "x86_64", ("glibc", "2.31"), False),
+        ((3, 11), "aarch64", ("", ""), False),
+    ],
+)
+def test_bullseye_is_too_old(python, machine, libc, fault):
+    found = list(doctor.libc_findings(python, machine, libc))
+    assert [finding.exit_code for finding in found] == [5] * fault
+    assert all("Bookworm" in finding.mend for finding in found)
+
+
+def test_bytecode_that_is_neither_there_nor_kept(tmp_path, monkeypatch):
+    source = tmp_path / "module.py"
+    source.write_text("")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert list(doctor.bytecode_findings(source)) == []  # the first start will leave it
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    noted, = doctor.bytecode_findings(source)
+    assert noted.exit_code == 0 and f"-m compileall -q {tmp_path}" in noted.mend
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(tmp_path)], check=True)
+    assert list(doctor.bytecode_findings(source)) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        ("ImportError: libGL.so.1: cannot open shared object file", "Run: sudo apt install libgl1"),
+        ("ImportError: libgthread-2.0.so.0: cannot open shared object file", "Run: sudo apt install libglib2.0-0"),
+        ("ImportError: numpy.core.multiarray failed to import", "install --force-reinstall --no-deps 'opencv-python<4.12'"),
+    ],
+)
+def test_an_opencv_that_cannot_be_imported(words, mend):
+    finding = doctor.opencv_finding(words)
+    assert words in finding.found and mend in finding.mend and finding.exit_code == 0
+
+
+def test_a_broken_opencv_is_found_by_importing_it(root, broken_packages, tiny_path):
+    done = examine(root, broken_packages("cv2"), "--bundle", tiny_path)
+    assert done.returncode == 0, done.stderr
+    assert "note  pictures     OpenCV cannot be imported: ModuleNotFoundError" in done.stdout
+
+
+def test_an_environment_that_does_not_see_picamera2(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "SYSTEM_PICAMERA2", tmp_path)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "prefix", "/home/pi/janken")
+    finding, = doctor.picamera_findings()
+    assert finding.mend == "Run: python3 -m venv --system-site-packages /home/pi/janken"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +159,7 @@ def test_a_python_without_any_interpreter_is_a_fault(version, machine, exit_code
 )
 def test_throttling_now_and_since_boot(answer, found):
     assert power_finding(answer).found == found
-    assert bool(power_finding(answer).mend) == ("now" in found)
+    assert bool(power_finding(answer).mend) == ("never" not in found)
 
 
 def test_the_pi_s_firmware_is_asked_where_it_can_be(root, clean_environment, tiny_path, tmp_path):
@@ -120,5 +190,9 @@ def test_a_system_python_that_refuses_pip_gets_an_environment_first(monkeypatch,
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     line = advice.install_line("pillow")
     assert "-m venv --system-site-packages ~/janken && ~/janken/bin/pip install pillow" in line
+    installer = tmp_path / "pi_install.sh"
+    monkeypatch.setattr(advice, "INSTALLER", installer)
+    installer.touch()  # in a bundle
+    assert advice.install_line("pillow").startswith(f"Run: {installer} , and from then on")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert advice.install_line("pillow") == f"Run: {sys.executable} -m pip install pillow"
