@@ -61,7 +61,7 @@ def check(options: argparse.Namespace) -> int:
     frames = held_out(bundle, options.data or photos.public_folders())
     model = load_float(options.float or float_path(folder), bundle)
     of_float = compare.judge(compare.float_pipeline(bundle, model), frames, "float")
-    of_int8 = compare.judge(Pipeline(bundle, load_networks(bundle, threads=2)), frames, "int8")
+    of_int8 = compare.judge(Pipeline(bundle, load_networks(bundle, reference_kernels=True)), frames, "int8")
     measured = compare.fidelity(frames, of_float, of_int8, bundle)
     verdicts = compare.gate(measured, options.gate)
     passed = all(v.passed for v in verdicts)

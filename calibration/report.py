@@ -77,7 +77,7 @@ def text(summary: dict[str, Any]) -> str:
              " " * 32 + "".join(f"{name:>8}" for name in columns)]
     lines += [f"{figure:<32}" + "".join(f"{number(summary[name][figure]):>8}" for name in columns)
               for figure, _, _ in _quality_rows(summary)]
-    lines.append("int8 against float")
+    lines.append("int8, by TFLite's reference kernels as on a Pi, against float")
     lines += [f"{v['figure']:<32}{number(v['value']):>8}  {v['bound']:<16}{'ok' if v['passed'] else 'FAILED'}"
               for v in summary["gate"]]
     lines += [f"{figure:<32}{number(value):>8}" for figure, value in _ungated(summary)]

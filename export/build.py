@@ -147,7 +147,7 @@ def judge(made: Bundle, network: keras.Model, material: Material) -> dict:
     """The manifest's metrics, on frames nothing was trained or tuned on: the float network as trained, and the bundle."""
     test = held_out(material, "test")
     of_float = compare.judge(compare.float_pipeline(made, network), test, "float, held out")
-    of_int8 = compare.judge(Pipeline(made, load_networks(made, threads=2)), test, "int8, held out")
+    of_int8 = compare.judge(Pipeline(made, load_networks(made, reference_kernels=True)), test, "int8, held out")
     measured = compare.fidelity(test, of_float, of_int8, made)
     return {"frames": material.measured_on,
             "float": asdict(compare.quality(test, of_float)), "int8": asdict(compare.quality(test, of_int8)),

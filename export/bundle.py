@@ -82,7 +82,7 @@ def open_networks(folder: Path, fields: dict[str, Any], feature_map: bytes, embe
     labels, dim, channels = len(fields["labels"]), fields["embedding_dim"], fields["feature_layer"]["shape_hwc"][2]
     draft = write(folder, {**fields, "clusters": {"count": 1, "top_channels": 1}}, feature_map, embedding,
                   np.eye(1, dim), np.zeros((1, channels)), np.eye(labels, dim))
-    return load_networks(draft, threads=2)
+    return load_networks(draft, reference_kernels=True)
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> Bundle:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, Callable
 
 import numpy as np
 
@@ -19,8 +20,12 @@ CANDIDATES = (("tflite_runtime.interpreter", "tflite-runtime"), ("ai_edge_litert
 CONVERT_AGAIN = "Convert both models to full int8 with built-in ops only: `make export` does."
 
 
-def find_interpreter() -> tuple[str, type]:
-    """Name with version, and the Interpreter class, of the first candidate that can work here.
+def find_interpreter(reference_kernels: bool = False) -> tuple[str, Callable[..., Any]]:
+    """Name with version, and what makes an Interpreter, of the first candidate that can work here.
+
+    Args:
+        reference_kernels: those that define what int8 gives, and slow. tflite-runtime's fast ones on a Pi give the very same
+            numbers; those for x86 round otherwise here and there. So a workstation that asks for them computes as a Pi does.
 
     Raises:
         InterpreterError: none can; the message says why for each, and what to run.
@@ -30,8 +35,12 @@ def find_interpreter() -> tuple[str, type]:
         obstacle = _obstacle(module)
         if obstacle is None:
             try:
-                interpreter = importlib.import_module(module).Interpreter
-                return f"{package} {advice.version_of(package)}", interpreter
+                found = importlib.import_module(module)
+                name, interpreter = f"{package} {advice.version_of(package)}", found.Interpreter
+                if reference_kernels:
+                    resolver = found.OpResolverType.BUILTIN_REF
+                    return f"{name}, reference kernels", partial(interpreter, experimental_op_resolver_type=resolver)
+                return name, interpreter
             except (ImportError, AttributeError) as error:  # AttributeError: a package that lost half its files
                 obstacle = str(error)
         reasons.append(f"{package}: {obstacle}")
@@ -66,7 +75,7 @@ class Network:
         BundleError: the model cannot be loaded, or is not of that kind.
     """
 
-    def __init__(self, name: str, content: bytes, interpreter_class: type, threads: int):
+    def __init__(self, name: str, content: bytes, interpreter_class: Callable[..., Any], threads: int):
         self._name = name
         try:
             self._interpreter = interpreter_class(model_content=content, num_threads=threads)
@@ -120,14 +129,14 @@ class SplitNetwork:
         return feature_map, self._embedding_net(feature_map)
 
 
-def load_networks(bundle: Bundle, threads: int = 1) -> SplitNetwork:
-    """Load both models of a bundle and check that they fit each other and the manifest.
+def load_networks(bundle: Bundle, threads: int = 1, reference_kernels: bool = False) -> SplitNetwork:
+    """Load both models of a bundle and check that they fit each other and the manifest. For the kernels: find_interpreter.
 
     Raises:
         InterpreterError: no interpreter can be used here.
         BundleError: a model is not int8, or a shape or the quantisation at the joint does not fit.
     """
-    name, interpreter_class = find_interpreter()
+    name, interpreter_class = find_interpreter(reference_kernels)
     feature_net = Network(FEATURE_MAP, bundle.feature_map_tflite, interpreter_class, threads)
     embedding_net = Network(EMBEDDING, bundle.embedding_tflite, interpreter_class, threads)
     width, height = bundle.size_wh

@@ -231,7 +231,7 @@ def run(folder: Path, data: Sequence[Path]) -> Comparison:
     network = load_float(float_path(folder), bundle)
     every = photos.split(photos.scan(data))
     sets = [from_photos([p for p in every if p.split == name], parts=False) for name in ("train", "validation", "test")]
-    return compare(network, float_pipeline(bundle, network), Pipeline(bundle, load_networks(bundle)), *sets)
+    return compare(network, float_pipeline(bundle, network), Pipeline(bundle, load_networks(bundle, reference_kernels=True)), *sets)
 
 
 def text(rows: Sequence[Row]) -> str:

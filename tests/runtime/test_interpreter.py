@@ -73,6 +73,14 @@ def test_the_tiny_networks_hand_the_feature_map_over_as_it_is(tiny):
     assert networks.feature_quantization.zero_point == -128  # ReLU6
 
 
+def test_reference_kernels_say_so_and_differ_by_rounding_at_most(tiny):
+    usual, reference = load_networks(tiny), load_networks(tiny, reference_kernels=True)
+    assert reference.interpreter == f"{usual.interpreter}, reference kernels"
+    frame = np.random.default_rng(0).integers(-128, 128, (16, 16, 3), np.int8)
+    for one, other in zip(usual(frame), reference(frame)):
+        assert np.abs(one.astype(int) - other).max() <= 3  # steps; one per layer
+
+
 def test_outputs_of_one_frame_survive_the_next(tiny):
     networks = load_networks(tiny)
     rng = np.random.default_rng(0)
