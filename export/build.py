@@ -78,11 +78,13 @@ def build(options: argparse.Namespace) -> Path:
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
                                   model.SIZE_WH, map_wh, options.seed, places=material.places, people=material.people)
-    # without photos and training the checkpoint stays what it is, and so does what it knows; asked before it is overwritten
+    # without training the starting weights stay what they are, and so does what is known of them; asked before it is overwritten
     seen, known = _seen(material, options.init), {what: model.known(options.init, what) for what in model.KEPT}
     steps = teach(trained, augmenter, options, seen)
-    if material.photos or steps:
+    if steps:
         known = dict.fromkeys(known)
+    elif material.photos:
+        known["prototypes"] = None  # better fitted on them
     if options.save_checkpoint:
         model.keep(trained, options.save_checkpoint, seen)
 

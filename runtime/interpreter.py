@@ -130,7 +130,7 @@ class SplitNetwork:
 
 
 def load_networks(bundle: Bundle, threads: int = 1, reference_kernels: bool = False) -> SplitNetwork:
-    """Load both models of a bundle and check that they fit each other and the manifest. For the kernels: find_interpreter.
+    """Load both models of a bundle, check that they fit each other and the manifest. `reference_kernels`: see find_interpreter.
 
     Raises:
         InterpreterError: no interpreter can be used here.

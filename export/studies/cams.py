@@ -231,7 +231,8 @@ def run(folder: Path, data: Sequence[Path]) -> Comparison:
     network = load_float(float_path(folder), bundle)
     every = photos.split(photos.scan(data))
     sets = [from_photos([p for p in every if p.split == name], parts=False) for name in ("train", "validation", "test")]
-    return compare(network, float_pipeline(bundle, network), Pipeline(bundle, load_networks(bundle, reference_kernels=True)), *sets)
+    of_int8 = Pipeline(bundle, load_networks(bundle, reference_kernels=True))
+    return compare(network, float_pipeline(bundle, network), of_int8, *sets)
 
 
 def text(rows: Sequence[Row]) -> str:
