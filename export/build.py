@@ -78,7 +78,7 @@ def build(options: argparse.Namespace) -> Path:
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
                                   model.SIZE_WH, map_wh, options.seed, places=material.places, people=material.people)
-    # without training the starting weights stay what they are, and so does what is known of them; asked before it is overwritten
+    # without training the starting weights stay as they are, and so does what is known of them; asked before that is replaced
     seen, known = _seen(material, options.init), {what: model.known(options.init, what) for what in model.KEPT}
     steps = teach(trained, augmenter, options, seen)
     if steps:
