@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
 SCALE, MARGIN = 16.0, 0.2  # s: inverse temperature of the softmax; m: radians added to the angle of the true class
@@ -32,3 +34,28 @@ class ArcFace(keras.layers.Layer):
         cosines = ops.clip(cosines, -1 + 1e-6, 1 - 1e-6)
         true = ops.cast(ops.one_hot(labels, ops.shape(cosines)[-1]), cosines.dtype)
         return scale * ops.cos(ops.arccos(cosines) + margin * true)
+
+
+def fit_centres(embeddings: np.ndarray, labels: np.ndarray, start: np.ndarray, weights: np.ndarray,
+                steps: int = 500) -> np.ndarray:
+    """Class centres float32 (L, D), unit length, that the loss above likes best on embeddings (N, D) which stay as they are.
+
+    A class's mean is not where training had its centre: what `none` holds is of many kinds, and hard frames of all classes
+    lie towards it. `start` (L, D): where to begin; `weights` (N,): how much each embedding counts.
+    """
+    rows, truth = normalise(tf.constant(embeddings, tf.float32)), tf.constant(labels)
+    share = tf.constant(weights / weights.sum(), tf.float32)
+    centres = keras.Variable(start, dtype="float32")
+    optimizer = keras.optimizers.Adam(0.02)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            logits = ArcFace.logits(ops.matmul(rows, ops.transpose(normalise(centres))), truth)
+            loss = tf.reduce_sum(share * tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits))
+        optimizer.apply(tape.gradient(loss, [centres.value]), [centres])
+
+    optimizer.build([centres])
+    for _ in range(steps):
+        step()
+    return normalise(centres).numpy()

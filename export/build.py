@@ -29,7 +29,7 @@ from runtime.pipeline import Pipeline
 
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
 HANDS_PER_PERSON = 4  # rendered
-REFERENCE_FRAMES = 1200  # augmented frames that prototypes and clusters are fitted on
+REFERENCE_FRAMES = 2400  # augmented frames that prototypes and clusters are fitted on
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 KEEP_EVERY = 500  # training batches
@@ -225,13 +225,9 @@ def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], emb
     """
     labels, networks = fields["labels"], bundle.open_networks(folder, fields, *content)
     batch = augmenter.batch(REFERENCE_FRAMES)
-    whole = [(frame, labels.index(photo.label)) for photo, frame in zip(material.train_photos, material.train_frames)
-             if photo.label != NONE]
-    frames = [*batch.frames, *(frame for frame, _ in whole)]
-    truth = np.array([*batch.labels, *(label for _, label in whole)])
-    fitted = fit.fit(networks, embedding_net, frames, truth, len(labels), size_wh=model.SIZE_WH, subtract=model.SUBTRACT,
-                     divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels, seed=options.seed,
-                     prototypes=centres and centres[0])
+    fitted = fit.fit(networks, embedding_net, batch.frames, batch.labels, len(labels), size_wh=model.SIZE_WH,
+                     subtract=model.SUBTRACT, divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels,
+                     seed=options.seed, prototypes=centres and centres[0])
     fields["clusters"]["count"] = len(fitted.clusters.centers)
     made = bundle.write(folder, fields, *content, fitted.clusters.centers, fitted.clusters.weights, fitted.prototypes)
     fields["thresholds"] = fit.thresholds(made, networks, held_out(material, "validation"))

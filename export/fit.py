@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration import metrics
 from calibration.heldout import HeldOut
-from export import clusters, gradcam
+from export import arcface, clusters, gradcam
 from runtime.box import BoxFinder
 from runtime.bundle import Bundle
 from runtime.image import stretch_2x2
@@ -20,7 +20,7 @@ from runtime.quantize import dequantize, pixel_table
 from runtime.results import NONE_LABEL
 
 BOX_CANDIDATES = np.arange(0.15, 0.86, 0.05)
-REJECT_CANDIDATES = np.arange(0.0, 0.91, 0.02)
+REJECT_CANDIDATES = np.arange(-1.0, 0.91, 0.02)  # -1 rejects nothing: `none` then wins as any class does
 AS_GOOD = 0.01  # mean accuracies closer than this are not told apart by so few photos
 DEFAULT_BOX, DEFAULT_REJECT = 0.45, 0.3  # where no validation photo can tell
 
@@ -50,10 +50,17 @@ def fit(networks: SplitNetwork, embedding_net: keras.Model, frames: Sequence[np.
     """
     maps, embeddings = outputs(networks, frames, size_wh, subtract, divide)
     if prototypes is None:
-        prototypes = clusters.prototypes(embeddings, labels, classes)
+        means = clusters.prototypes(embeddings, labels, classes)
+        prototypes = arcface.fit_centres(embeddings, labels, means, frame_weights(labels, classes))
     hands = labels < classes - 1
     weights = gradcam.channel_weights(embedding_net, maps[hands], prototypes[labels[hands]])
     return Fitted(prototypes, clusters.fit(embeddings[hands], weights, maps[hands], count, top_channels, seed))
+
+
+def frame_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(N,): every hand counts alike, and all of them together as much as `none`, the last class: a camera sees both."""
+    share = np.array([1.0] * (classes - 1) + [classes - 1])
+    return (share / np.bincount(labels, minlength=classes))[labels]
 
 
 def thresholds(bundle: Bundle, networks: SplitNetwork, frames: Sequence[HeldOut]) -> dict[str, float]:

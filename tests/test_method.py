@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import clusters, convert, fold, gradcam
+from export import arcface, clusters, convert, fit, fold, gradcam
 from export.arcface import ArcFace, normalise
 
 
@@ -137,6 +137,22 @@ def test_gradcam_of_nothing():
     maps = keras.Input((2, 2, 3))
     net = keras.Model(maps, keras.layers.GlobalAveragePooling2D()(maps))
     assert gradcam.channel_weights(net, np.zeros((0, 2, 2, 3), np.float32), np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_fitted_centres_part_classes_whose_means_do_not():
+    """Class 1 is of two kinds; its mean lies at 45 degrees, and class 0, at 30, is nearer to that than half of its own."""
+    angles, labels = np.radians([30.0, 30.0, 0.0, 0.0, 0.0, 0.0, 90.0]), np.array([0, 0, 1, 1, 1, 1, 1])
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    means = clusters.prototypes(embeddings, labels, 2)
+    assert (np.argmax(embeddings @ means.T, axis=1) == labels).mean() < 1
+    centres = arcface.fit_centres(embeddings[:6], labels[:6], means, np.ones(6))
+    np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1, rtol=1e-5)
+    assert (np.argmax(embeddings[:6] @ centres.T, axis=1) == labels[:6]).all()
+
+
+def test_all_hands_together_count_as_much_as_none():
+    weights = fit.frame_weights(np.array([0, 0, 1, 2, 2, 2]), 3)
+    np.testing.assert_allclose(weights, [0.5, 0.5, 1, 2 / 3, 2 / 3, 2 / 3])
 
 
 def test_only_the_largest_channels_are_kept():
