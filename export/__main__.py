@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--steps", type=int, default=None,
                      help="training batches of 64 (default: from the checkpoint 250, without photos none; else 2000)")
     top.add_argument("--int8-steps", type=int, default=None,
-                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos none)")
+                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
     top.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER",
                      help="pictures of anything but hands, to lay hands over (scripts/fetch_backgrounds.py gets some)")

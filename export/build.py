@@ -34,6 +34,7 @@ CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; ren
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 KEEP_EVERY = 500  # training batches
 INT8_STEPS = 900  # as measured, see models/README.md
+INT8_AGAIN = 400  # where weights survived it before, but the ranges of the layers now come from rendered frames
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def build(options: argparse.Namespace) -> Path:
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
     network = fold.fold(trained)
     if options.int8_steps is None:
-        options.int8_steps = 0 if known["int8"] else INT8_STEPS
+        options.int8_steps = INT8_STEPS if not known["int8"] else 0 if material.photos else INT8_AGAIN
     hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs, known["int8"])
     print("converting to int8 ...", flush=True)
     content = convert.halves_to_int8(*model.split(hardened), inputs)
