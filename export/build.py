@@ -65,7 +65,7 @@ def gather(options: argparse.Namespace) -> Material:
           else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
     kept, frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
     hands = rendered_hands(options.rendered, options.seed) if set(labels) - {NONE} == JANKEN and options.rendered else []
-    people = rendered_people(len(hands) // HANDS_PER_PERSON, options.seed)
+    people = rendered_people(len(hands) // HANDS_PER_PERSON, options.seed) if len(hands) >= HANDS_PER_PERSON else []
     places = photos_module.pictures(options.backgrounds) if options.backgrounds else []
     return Material(folders, photos, labels, kept, frames, hands, people, places)
 
