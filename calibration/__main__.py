@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--float", type=Path, default=None, metavar="FILE.keras", help="default: <bundle>-float.keras")
     check.add_argument("--data", nargs="*", type=Path, default=None,
                        help="data sets, or a .npz of frames (python -m export heldout); default: data/*, from `make data`")
+    check.add_argument("--split", choices=["test", "validation"], default="test",
+                       help="validation: the photos that thresholds were chosen on (default %(default)s)")
     check.add_argument("--report", type=Path, default=Path("build/report"), help="folder for report.json and index.html")
     check.add_argument("--gate", type=Path, default=compare.GATE, help="thresholds (default %(default)s)")
     return top
@@ -58,7 +60,7 @@ def check(options: argparse.Namespace) -> int:
     """Measure, write the report, print the verdict."""
     folder = options.bundle or newest_bundle()
     bundle = load_bundle(folder)
-    frames = held_out(bundle, options.data or photos.public_folders())
+    frames = held_out(bundle, options.data or photos.public_folders(), options.split)
     model = load_float(options.float or float_path(folder), bundle)
     of_float = compare.judge(compare.float_pipeline(bundle, model), frames, "float")
     of_int8 = compare.judge(Pipeline(bundle, load_networks(bundle, reference_kernels=True)), frames, "int8")
@@ -122,15 +124,19 @@ def load_float(path: Path, bundle: Bundle):
     return model
 
 
-def held_out(bundle: Bundle, data: Sequence[Path]) -> list[HeldOut]:
-    """The frames under `data` that the bundle was not trained on: its test photos, and whole data sets it never saw."""
+def held_out(bundle: Bundle, data: Sequence[Path], split: str = "test") -> list[HeldOut]:
+    """The frames under `data` that the bundle was not trained on: its test photos, and whole data sets it never saw; or the
+    photos of the split "validation", which thresholds were chosen on."""
     if not data:
         raise DataError("no photos to judge on: run `make data`, or give DATA=, or make rendered frames with "
                         "`python -m export heldout` and give that file")
     rendered = [path for path in data if path.suffix == ".npz"]
     folders = [path for path in data if path.suffix != ".npz"]
     frames = [frame for path in rendered for frame in heldout.read(path)]
-    frames += heldout.from_photos(unseen(bundle, folders)) if folders else []
+    if folders and split == "validation":
+        frames += heldout.from_photos([p for p in photos.split(photos.scan(folders)) if p.split == split])
+    elif folders:
+        frames += heldout.from_photos(unseen(bundle, folders))
     strange = sorted({f.label for f in frames} - set(bundle.labels))
     if strange:
         raise DataError(f"class folders {', '.join(strange)} are not labels of the bundle ({', '.join(bundle.labels)})")

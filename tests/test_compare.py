@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from calibration import compare, heldout
-from calibration.__main__ import main, newest_bundle, unseen
+from calibration import compare, heldout, photos
+from calibration.__main__ import held_out, main, newest_bundle, unseen
 from calibration.heldout import HeldOut
 from runtime.bundle import EMBEDDING, PROTOTYPES, load_bundle
 from runtime.errors import BundleError, UsageError
@@ -297,6 +297,19 @@ def test_usage(made, tmp_path, capsys):
     (tmp_path / "taken").write_text("a file where the report's folder would go")
     assert check(made, "tiny", "--report", str(tmp_path / "taken")) == 1
     assert "taken" in capsys.readouterr().err
+
+
+def test_the_validation_split_is_neither_test_nor_training(tiny, tmp_path):
+    for name in [f"known/{label}/{i:02d}" for label in ("gu", "pa") for i in range(20)]:
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((40, 40, 3), np.uint8))
+    known = photos.split(photos.scan([tmp_path / "known"]))
+    names = {split: {p.name for p in known if p.split == split} for split in ("train", "validation", "test")}
+    trained = replace(tiny, manifest={"data": {"folders": ["known"], "test_files": sorted(names["test"])}}, labels=("gu", "pa"))
+    judged = {f.name for f in held_out(trained, [tmp_path / "known"], "validation")}
+    assert judged and judged == names["validation"]
+    assert {f.name for f in held_out(trained, [tmp_path / "known"])} == names["test"]
 
 
 def test_photos_of_training_are_not_judged_on(tiny, tmp_path):
