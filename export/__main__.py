@@ -31,8 +31,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
     top.add_argument("--init", default="checkpoint",
                      help="starting weights: checkpoint, imagenet, random, or a .h5 file (default %(default)s)")
-    top.add_argument("--backbone", default=None, help="see export/model.py (default mobilenet_v2_0.5)")
+    top.add_argument("--backbone", default=None, help="one of export/model.py (default: its BACKBONE)")
     top.add_argument("--loss", choices=["arcface", "triplet"], default="arcface", help="of the embedding (default %(default)s)")
+    top.add_argument("--teacher", type=Path, default=None, metavar="FILE.keras",
+                     help="a float network of the same outputs, whose answers are learned as well (models/janken-float.keras)")
     top.add_argument("--out", type=Path, default=Path("dist"), help="folder for the bundle (default %(default)s)")
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,

@@ -59,6 +59,7 @@ class Scene:
 # Shares of a batch; a kind whose material is missing gives its share to the others.
 MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
+WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
 FILL = (0.25, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
@@ -187,9 +188,24 @@ class Augmenter:
         kind = self._pick(kinds, np.array([PLACES[kind] for kind in kinds]))
         place = (render_background(self.rng, self.size_wh) if kind == "drawn"
                  else self._crop(pools[kind][self.rng.integers(len(pools[kind]))]))
+        if self.rng.random() < WOVEN:
+            place = self._woven(place)
         if len(self.people) and self.rng.random() < SOMEONE:
             place = self._with_person(place, self.people[self.rng.integers(len(self.people))])
         return place
+
+    def _woven(self, place: np.ndarray) -> np.ndarray:
+        """A pattern over the whole frame, of one piece of a place: mirrored and repeated, its contrast raised."""
+        piece = cv2.resize(self._crop(place), tuple(self.rng.integers(8, 49, 2).tolist()), interpolation=cv2.INTER_AREA)
+        mean = piece.mean(axis=(0, 1))
+        piece = np.clip((piece - mean) * self.rng.uniform(1, 3) + mean, 0, 255).astype(np.uint8)
+        piece = np.hstack([piece, piece[:, ::-1]])
+        piece = np.vstack([piece, piece[::-1]])
+        width, height = self.size_wh
+        turn = cv2.getRotationMatrix2D((0, 0), self.rng.uniform(-45, 45), self.rng.uniform(0.7, 1.4))
+        turn[:, 2] = self.rng.uniform(-200, 0, 2)
+        return cv2.warpAffine(np.tile(piece, (1 + 600 // len(piece), 1 + 600 // piece.shape[1], 1)), turn, (width, height),
+                              flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
     def _with_person(self, place: np.ndarray, person: RenderedPerson) -> np.ndarray:
         matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12)

@@ -85,7 +85,7 @@ def build(options: argparse.Namespace) -> Path:
     if steps:
         known = dict.fromkeys(known)
     elif material.photos:
-        known["prototypes"] = None  # better fitted on them
+        known["fitted"] = None  # better fitted on them
     if options.save_checkpoint:
         model.keep(trained, options.save_checkpoint, seen)
 
@@ -101,15 +101,15 @@ def build(options: argparse.Namespace) -> Path:
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
         fields = _fields(options, material, seen, trained, steps)
-        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options,
-                              known["prototypes"])
+        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options, known["fitted"])
         fields["metrics"] = judge(made, network, material)
         bundle.add_runtime(folder)
         bundle.write_manifest(folder, fields)
         bundle.tar(folder, target)
         network.save(folder / "float.keras")
     if options.save_checkpoint:
-        np.savez(model.record(options.save_checkpoint, "prototypes"), made.prototypes)
+        np.savez(model.record(options.save_checkpoint, "fitted"), made.prototypes, made.cluster_centers, made.cluster_weights,
+                 [made.reject, made.box_threshold])
         np.savez(model.record(options.save_checkpoint, "int8"), *hardened.get_weights())
     (target / "float.keras").replace(target.with_name(f"{target.name}-float.keras"))  # for the workstation only
     print(report.text(fields["metrics"]))
@@ -130,13 +130,14 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     if steps:
         head = ArcFace(len(augmenter.labels))
         head.build((None, network.outputs[1].shape[-1]))
-        if from_checkpoint or options.init.endswith(".weights.h5"):
-            head.centres.assign(_class_means(network, augmenter).T)
+        teacher = keras.models.load_model(options.teacher, compile=False) if options.teacher else None
+        if teacher or from_checkpoint or options.init.endswith(".weights.h5"):
+            head.centres.assign(_class_means(teacher or network, augmenter).T)
 
         def keep_now_and_then(step: int) -> None:
             if options.save_checkpoint and step % KEEP_EVERY == 0:
                 model.keep(network, options.save_checkpoint, seen)
-        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, on_step=keep_now_and_then)
+        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, keep_now_and_then, teacher)
     return steps
 
 
@@ -219,16 +220,19 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
 
 
 def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], embedding_net: keras.Model, material: Material,
-                   augmenter: augment.Augmenter, options: argparse.Namespace, centres: list[np.ndarray] | None) -> Bundle:
-    """Fit clusters, thresholds and, unless `centres` holds them, prototypes on the int8 outputs; write the bundle's files.
+                   augmenter: augment.Augmenter, options: argparse.Namespace, kept: list[np.ndarray] | None) -> Bundle:
+    """Fit prototypes, clusters and thresholds on the int8 outputs, unless they are `kept`; write the bundle's files.
 
-    Rendered hands lie a little beside real ones: without photos, the class centres of those who had some are better.
+    Rendered hands lie a little beside real ones: without photos, what was fitted for these weights on photos is better.
     """
-    labels, networks = fields["labels"], bundle.open_networks(folder, fields, *content)
+    networks = bundle.open_networks(folder, fields, *content)
+    if kept and len(kept[1]) == options.clusters and np.count_nonzero(kept[2], axis=1).max() <= options.top_channels:
+        fields["thresholds"] = dict(zip(("reject", "box"), kept[3].tolist()))
+        return bundle.write(folder, fields, *content, kept[1], kept[2], kept[0])
     batch = augmenter.batch(REFERENCE_FRAMES)
-    fitted = fit.fit(networks, embedding_net, batch.frames, batch.labels, len(labels), size_wh=model.SIZE_WH,
+    fitted = fit.fit(networks, embedding_net, batch.frames, batch.labels, len(fields["labels"]), size_wh=model.SIZE_WH,
                      subtract=model.SUBTRACT, divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels,
-                     seed=options.seed, prototypes=centres and centres[0])
+                     seed=options.seed)
     fields["clusters"]["count"] = len(fitted.clusters.centers)
     made = bundle.write(folder, fields, *content, fitted.clusters.centers, fitted.clusters.weights, fitted.prototypes)
     fields["thresholds"] = fit.thresholds(made, networks, held_out(material, "validation"))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from export.augment import Batch
 from export.fold import Rounding, fold
 from export.model import normalise
+from export.train import unlike
 
 LEARNING_RATE = 5e-5  # the folded network is nearly there; three times that was no better (models/README.md)
 
@@ -39,14 +40,12 @@ def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibrati
 
     @tf.function
     def step(frames):
-        wanted_map, wanted = teacher(frames, training=False)
+        wanted = teacher(frames, training=False)
         with tf.GradientTape() as tape:
-            feature_map, embedding = student(frames, training=True)
-            cosine = tf.reduce_mean(tf.reduce_sum(tf.math.l2_normalize(embedding, 1) * tf.math.l2_normalize(wanted, 1), 1))
-            error = tf.reduce_sum((feature_map - wanted_map) ** 2) / tf.reduce_sum(wanted_map ** 2)
-            loss = 1 - cosine + error
+            turned, error = unlike(student(frames, training=True), wanted)
+            loss = turned + error
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        return cosine, error
+        return 1 - turned, error
 
     shown = np.zeros(2)
     progress = tqdm(batches, total=steps, desc="teaching int8", unit="batch", mininterval=2)

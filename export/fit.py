@@ -42,16 +42,14 @@ def outputs(networks: SplitNetwork, frames: Sequence[np.ndarray], size_wh, subtr
 
 
 def fit(networks: SplitNetwork, embedding_net: keras.Model, frames: Sequence[np.ndarray], labels: np.ndarray, classes: int, *,
-        size_wh, subtract: float, divide: float, count: int, top_channels: int, seed: int,
-        prototypes: np.ndarray | None = None) -> Fitted:
-    """Prototypes over all frames, unless given; clusters over those with a hand. The last of the classes is `none`.
+        size_wh, subtract: float, divide: float, count: int, top_channels: int, seed: int) -> Fitted:
+    """Prototypes over all frames, clusters over those with a hand. The last of the classes is `none`.
 
     The gradients are the float network's: int8 has none.
     """
     maps, embeddings = outputs(networks, frames, size_wh, subtract, divide)
-    if prototypes is None:
-        means = clusters.prototypes(embeddings, labels, classes)
-        prototypes = arcface.fit_centres(embeddings, labels, means, frame_weights(labels, classes))
+    means = clusters.prototypes(embeddings, labels, classes)
+    prototypes = arcface.fit_centres(embeddings, labels, means, frame_weights(labels, classes))
     hands = labels < classes - 1
     weights = gradcam.channel_weights(embedding_net, maps[hands], prototypes[labels[hands]])
     return Fitted(prototypes, clusters.fit(embeddings[hands], weights, maps[hands], count, top_channels, seed))

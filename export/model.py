@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from calibration.photos import DataError
+from export.mobilenet import thin_mobilenet_v2
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,16 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
     return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
+def _thin_mobilenet_v2() -> Backbone:
+    def build(shape_hwc, weights):
+        if weights:
+            raise ValueError("nobody has trained it on ImageNet")
+        return thin_mobilenet_v2(shape_hwc)
+    return Backbone(build, "block_6_depthwise", "block_13_expand", "block_16_project_BN")
+
+
 BACKBONES = {
+    "mobilenet_v2_thin": _thin_mobilenet_v2(),
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
@@ -55,7 +65,7 @@ SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
 
 CHECKPOINT = Path(__file__).parent.parent / "models" / "checkpoint" / f"{BACKBONE}.weights.h5"
-KEPT = ("prototypes", "int8")  # beside weights, see `known`
+KEPT = ("fitted", "int8")  # beside weights, see `known`
 NOTHING_SEEN = {"folders": [], "test_files": []}
 
 
@@ -75,7 +85,7 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
         raise DataError(f"could not fetch the ImageNet weights of {backbone}: {error}; "
                         "use INIT=checkpoint or INIT=random, which need no network") from error
     if init.endswith(".h5") and not init.endswith(".weights.h5"):
-        whole.load_weights(init, by_name=True)  # before Keras 3, layers were stored by name
+        whole.load_weights(init, by_name=True, skip_mismatch=True)  # before Keras 3, layers were stored by name
     model = _with_neck(whole, entry, backbone)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -142,8 +152,8 @@ def keep(network: keras.Model, weights: Path, seen: dict[str, list[str]]) -> Non
 
 
 def known(init: str, what: str) -> list[np.ndarray] | None:
-    """What was kept beside the starting weights, or None: "prototypes", [class centres (L, D)], or "int8", the weights of
-    the folded network that survive rounding, in Keras' order."""
+    """What was kept beside the starting weights, or None: "fitted", [prototypes (L, D), cluster centers (K, D), cluster weights
+    (K, C), thresholds (reject, box)], or "int8", the weights of the folded network that survive rounding, in Keras' order."""
     path = record(CHECKPOINT if init == "checkpoint" else Path(init), what)
     if not path.is_file():
         return None

@@ -82,9 +82,20 @@ def loudness(feature_map: tf.Tensor, target: tf.Tensor, has_heat: tf.Tensor) -> 
     return tf.reduce_sum(activity * away) / tf.maximum(tf.reduce_sum(away) * level, 1e-6)
 
 
+def unlike(answers: list[tf.Tensor], wanted: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """How far [feature map (B, h, w, C), embedding (B, D)] are from those of a teacher: mean of 1 - cosine of the embeddings,
+    and squared error of the feature maps relative to their square."""
+    (feature_map, embedding), (wanted_map, wanted_embedding) = answers, wanted
+    cosine = tf.reduce_sum(tf.math.l2_normalize(embedding, 1) * tf.math.l2_normalize(wanted_embedding, 1), 1)
+    return 1 - tf.reduce_mean(cosine), tf.reduce_sum((feature_map - wanted_map) ** 2) / tf.reduce_sum(wanted_map ** 2)
+
+
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
-          on_step=None) -> None:
-    """Fit model and (built) head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save."""
+          on_step=None, teacher: keras.Model | None = None) -> None:
+    """Fit model and (built) head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save.
+
+    `teacher`: a network of the same outputs, whose answers to the same frames are learned as well.
+    """
     feature_net, embedding_net = split(model)
     channels = feature_net.output_shape[-1]
     heat_loss = HeatLoss(head.classes, channels, recipe.top_channels)
@@ -114,6 +125,8 @@ def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: R
             heat = heat_loss(feature_map, (frames, labels, target, has_heat))
             noise = loudness(feature_map, target, has_heat)
             loss = arc + recipe.heat * heat + recipe.silence * noise
+            if teacher:
+                loss += sum(unlike([feature_map, embedding], teacher(frames, training=False)))
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         return arc, heat, noise, tf.reduce_mean(tf.cast(tf.argmax(cosines, 1, tf.int32) == labels, tf.float32))
 
