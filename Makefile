@@ -69,8 +69,9 @@ test-runtime-313: $(if $(PYTHON_313),.venv-runtime-313/.installed)
 	$(if $(PYTHON_313),.venv-runtime-313/bin/python -m pytest tests/runtime,\
 	    @echo "tests/runtime on Python 3.13: skipped, no python3.13 on the PATH and none of pyenv's")
 
-lint: .venv-lint/.installed ## check the code with ruff
+lint: .venv-lint/.installed ## check the code with ruff, the shell scripts with shellcheck
 	.venv-lint/bin/ruff check .
+	.venv-lint/bin/shellcheck scripts/*.sh .ci/run
 
 # Rendered hands of a camera's size. Drawn by another process: the soak's own holds what the device's would, no more.
 build/soak.npy: | .venv/.installed

@@ -17,8 +17,9 @@ OPENCV = "opencv-python<4.12"  # from 4.12 on it pulls numpy 2 in, which breaks 
 PILLOW = "pillow"
 OPENCV_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}  # what a system without desktop lacks
 INSTALLER = Path(__file__).resolve().parent.parent / "pi_install.sh"  # beside the runtime in a bundle, not in a checkout
-PICAMERA2 = (  # comes from apt alone, with the system's numpy; an environment sees it only if made so
-    "Run: sudo apt install python3-picamera2 ; in an environment made with --system-site-packages, and with numpy below 2"
+# picamera2 comes from apt alone, built for the system's numpy; an environment sees it only if made so.
+PICAMERA2 = "Run: sudo apt install python3-picamera2 ; in an environment made with --system-site-packages" + (
+    ", and with numpy below 2" if sys.version_info[:2] <= LAST_TFLITE_PYTHON else ""
 )
 
 
