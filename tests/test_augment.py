@@ -57,8 +57,8 @@ def test_a_woven_place_repeats_itself():
         return lags.max()
 
     made = augmenter()
-    woven = [likeness(made._woven(noise)) for _ in range(5)]
-    assert likeness(noise) < 0.1 and min(woven) > 0.3
+    woven = [likeness(made._woven(noise)) for _ in range(40)]
+    assert likeness(noise) < 0.1 and np.median(woven) > 0.2, "a pattern larger than the frame cannot be told from noise"
 
 
 def test_someone_stands_in_some_of_the_places():
