@@ -25,7 +25,7 @@ class Record:
         name: its path within the folder of photos, with `/`.
         size_wh: pixels, after it was turned upright by its EXIF tag.
         score: of the photo's own label, which may be `none`.
-        instances: all that was found, surest first; of a reviewed photo, all that the reviewer left.
+        instances: all that was found, surest first; of a reviewed photo, all that the reviewer left there.
         verdict: one of VERDICTS, "" as long as nobody has looked.
     """
 
@@ -37,7 +37,7 @@ class Record:
 
     def boxes(self, confidence: float) -> tuple[Instance, ...]:
         """The instances that are written: those sure enough, or what the reviewer left."""
-        return self.instances if self.verdict in (KEPT, FIXED) else tuple(i for i in self.instances if i.score >= confidence)
+        return self.instances if self.verdict else tuple(i for i in self.instances if i.score >= confidence)
 
     def sureness(self, confidence: float) -> float:
         """0 to 1, how little a person is needed: the least score of what is written, and of leaving out what is not."""

@@ -20,7 +20,7 @@ if (location.search) history.replaceState(null, "", location.pathname); // the t
 // --- what is there ------------------------------------------------------------------------------------------------------
 
 const photo = () => photos[at];
-const isWritten = instance => ["kept", "fixed"].includes(photo().verdict) || instance.score >= confidence;
+const isSure = instance => Boolean(draft || photo().verdict) || instance.score >= confidence;
 const percent = share => share === 1 ? "by hand" : `${Math.round(100 * share)} %`;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -37,7 +37,7 @@ async function load() {
 async function judge(verdict) {
   if (busy || !photos.length) return;
   busy = true;
-  const instances = draft && draft.filter(isIn).map(({ label, box_xyxy }) => ({ label, box_xyxy }));
+  const instances = draft && draft.map(({ label, box_xyxy }) => ({ label, box_xyxy }));
   const body = JSON.stringify({ name: photo().name, verdict, ...(verdict === "fixed" ? { instances } : {}) });
   try {
     const reply = await fetch("verdict", { method: "POST", body });
@@ -94,15 +94,15 @@ function draw() {
   $("reject").disabled = Boolean(draft);
   $("hint").textContent = draft
     ? "Drag a box or its corners. Drag beside it to draw another one. Delete removes it, a number names it. f saves."
-    : (boxes.every(isWritten) ? "" : "A dashed box is too unsure to be written: fix takes it in. ")
-      + (boxes.some(isWritten) ? "" : "No box is written: keep says that nothing is in the photo, reject leaves the photo out.");
+    : !boxes.length ? "Keep says that nothing is in the photo. Reject leaves the photo out."
+    : boxes.every(isSure) ? "" : "Dashed: too unsure to be written unless it is kept.";
   $("before").disabled = at === 0;
   $("after").disabled = at === photos.length - 1;
 }
 
 function drawBox(instance, index) {
   const [x0, y0, x1, y1] = instance.box_xyxy;
-  const state = `${isIn(instance) ? "" : " left-out"}${draft && index === chosen ? " chosen" : ""}`;
+  const state = `${isSure(instance) ? "" : " unsure"}${draft && index === chosen ? " chosen" : ""}`;
   const box = make("rect", { class: `box${state}`, x: x0, y: y0, width: x1 - x0, height: y1 - y0, "data-index": index });
   const unit = pixel(), high = TEXT * 1.45 * unit;
   const words = `${instance.label} ${percent(instance.score)}`;
@@ -112,8 +112,6 @@ function drawBox(instance, index) {
   const plate = make("rect", { class: "plate", x: x0, y: top, width: (words.length * 0.6 * TEXT + 10) * unit, height: high });
   return [box, plate, text];
 }
-
-const isIn = instance => draft ? instance.taken : isWritten(instance);
 
 function handles([x0, y0, x1, y1]) {
   const side = HANDLE * pixel();
@@ -126,7 +124,7 @@ function listBox(instance, index) {
   const line = document.createElement("li"), name = document.createElement("b"), score = document.createElement("span");
   name.textContent = instance.label;
   score.textContent = percent(instance.score);
-  line.className = `${isIn(instance) ? "" : "left-out"}${draft && index === chosen ? " chosen" : ""}`;
+  line.className = `${isSure(instance) ? "" : "unsure"}${draft && index === chosen ? " chosen" : ""}`;
   line.append(name, score);
   if (draft) {
     line.addEventListener("click", () => choose(index));
@@ -167,8 +165,9 @@ function tell(words) {
 
 function beginFix() {
   if (draft || !photos.length) return;
-  draft = photo().instances.map(instance => ({ ...instance, box_xyxy: [...instance.box_xyxy], taken: isWritten(instance) }));
-  draft.length ? choose(0) : draw();
+  draft = photo().instances.map(instance => ({ ...instance, box_xyxy: [...instance.box_xyxy] }));
+  chosen = draft.length ? 0 : -1;
+  draw();
 }
 
 function cancelFix() {
@@ -178,7 +177,6 @@ function cancelFix() {
 
 function choose(index) {
   chosen = index;
-  draft[index].taken = true; // an unsure box that somebody picks is one to be written
   draw();
 }
 

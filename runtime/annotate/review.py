@@ -4,8 +4,9 @@
     GET  /review.css, .js     its parts
     GET  /photos              JSON: labels, confidence, and every photo's record, the least sure first
     GET  /photo?name=NAME     the photo itself, or as JPEG what browsers cannot show
-    POST /verdict             JSON {name, verdict, instances: [{label, box_xyxy}, ...]}; answers with the record that is now
-                              in the journal and in the file, or with a line that says what is wrong with it
+    POST /verdict             JSON {name, verdict, instances}; answers with the record that is now in the journal and in the
+                              file, or with a line that says what is wrong. kept: every box that is shown; rejected: the
+                              photo is left out; fixed: the boxes are `instances`, each {label, box_xyxy}
 """
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from ..display.server import Handler as PageHandler
 from ..display.web import TOKEN_BYTES, page_url
 from ..errors import EdgeError, UsageError
 from ..results import Box
-from .records import FIXED, KEPT, REJECTED, VERDICTS, Instance, Record
+from .records import FIXED, VERDICTS, Instance, Record
 from .store import Store
 
 FILES = {"/": "review.html", "/review.css": "review.css", "/review.js": "review.js"}
@@ -72,7 +73,7 @@ class Reviewer:
             verdict = fields.get("verdict")
             if verdict not in VERDICTS:
                 raise ValueError(f"given verdict {verdict!r}, expected one of {', '.join(VERDICTS)}")
-            left = {KEPT: record.boxes(self._store.confidence), REJECTED: record.instances}.get(verdict)
+            left = record.instances
             if verdict == FIXED:
                 left = tuple(self._instance(each, record) for each in fields.get("instances", ()))
             judged = record.reviewed(verdict, left)
@@ -91,7 +92,7 @@ class Reviewer:
         box, (width, height) = Box(*corners), record.size_wh
         if not (0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height):
             raise ValueError(f"given box {corners}, expected one inside {width}x{height} pixels")
-        found = [i.score for i in record.boxes(self._store.confidence) if (i.label, i.box_xyxy) == (label, box)]
+        found = [i.score for i in record.instances if (i.label, i.box_xyxy) == (label, box)]
         return Instance(label, found[0] if found else BY_HAND, box)
 
 
