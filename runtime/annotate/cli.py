@@ -80,6 +80,7 @@ def main(arguments: list[str]) -> int:
         with ending_like_ctrl_c():
             return run(options)
     except KeyboardInterrupt:
+        say("ended before it was done; the same command goes on from here")
         return INTERRUPTED
     except EdgeError as error:
         say(str(error))

@@ -1,6 +1,7 @@
 """The same work on many processes or machines, by Dask (https://distributed.dask.org). The only file that names it."""
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from .work import Job, Record, Unreadable, annotate
 
 PART = 32  # photos in one task: so many are lost with a kill, and so many make up for loading the bundle
 CONNECT_SECONDS = 10
+START_WORKER = "`PYTHONPATH=. dask worker ADDRESS`"
 
 
 def annotate_in_parts(job: Job, names: Sequence[str], workers: int, scheduler: str | None) -> Iterator[Record | Unreadable]:
@@ -28,7 +30,12 @@ def annotate_in_parts(job: Job, names: Sequence[str], workers: int, scheduler: s
         sent = client.scatter(job, broadcast=True)
         futures = client.map(_annotate_part, [sent] * len(parts), parts, pure=False)
         for future in as_completed(futures):
-            yield from future.result()
+            try:
+                done = future.result()
+            except ModuleNotFoundError as error:
+                raise UsageError("a worker lacks something", given=error, expected="what this machine has",
+                                 remedy=f"Start each worker with {START_WORKER}, in a copy of this folder.") from error
+            yield from done
             future.release()
 
 
@@ -46,9 +53,10 @@ def _client(workers: int, scheduler: str | None):
     if scheduler:
         try:
             client = Client(scheduler, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
-            raise UsageError("--dask", given=f"{scheduler} ({error})", expected="the address of a running scheduler",
-                             remedy="Start one with `dask scheduler`, and on each machine `dask worker ADDRESS`.") from error
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError, asyncio.TimeoutError) as error:  # the last is no OSError before Python 3.11
+            raise UsageError("--dask", given=f"{scheduler} ({error})", expected="a running scheduler with workers",
+                             remedy=f"Start it with `dask scheduler`, and on each machine {START_WORKER}.") from error
         with client:
             yield client, as_completed
         return
