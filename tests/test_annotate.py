@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,15 +137,20 @@ def many(folder: Path, count: int) -> Path:
     return folder
 
 
+def wait_for_some(run: subprocess.Popen, out: Path) -> None:
+    """Until 20 photos are annotated."""
+    deadline = monotonic() + SECONDS
+    while not (out / NAME).exists() or (out / NAME).read_bytes().count(b"\n") < 21:
+        assert monotonic() < deadline and run.poll() is None
+        sleep(0.001)
+
+
 @pytest.mark.parametrize("kind", ["voc", "coco"])
 def test_a_killed_run_goes_on(tmp_path, kind):
     folder, out, whole = many(tmp_path / "photos", 300), tmp_path / "out", tmp_path / "whole"
     assert annotate(folder, kind, whole).returncode == 0
     run = subprocess.Popen(command(folder, kind, out), cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = monotonic() + SECONDS
-    while not (out / NAME).exists() or (out / NAME).read_bytes().count(b"\n") < 20:
-        assert monotonic() < deadline and run.poll() is None
-        sleep(0.001)
+    wait_for_some(run, out)
     os.kill(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     done = (out / NAME).read_bytes().count(b"\n") - 1
@@ -155,8 +163,7 @@ def test_a_killed_run_goes_on(tmp_path, kind):
 def test_a_run_that_is_told_to_end_says_so_and_goes_on(tmp_path):
     folder, out = many(tmp_path / "photos", 300), tmp_path / "out"
     run = subprocess.Popen(command(folder, "yolo", out), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not (out / NAME).exists() or (out / NAME).read_bytes().count(b"\n") < 20:
-        sleep(0.001)
+    wait_for_some(run, out)
     run.terminate()
     _, words = run.communicate(timeout=SECONDS)
     assert run.returncode == 130 and "ended" in words and "Traceback" not in words
@@ -182,6 +189,27 @@ def test_a_file_changed_by_hand_is_never_overwritten(photos, tmp_path):
     assert done.returncode == 0 and (out / "Annotations" / "none.xml").read_text() == "mine"
     assert "left as they are" in done.stderr and "Annotations/none.xml" in done.stderr
     assert b"<name>hand</name>" in (out / "Annotations" / "a" / "gu.xml").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_reviewed_outlives_the_page_and_every_later_run(photos, tmp_path, ending):
+    out = tmp_path / "out"
+    page = subprocess.Popen(command(photos, "voc", out, "--review", "--port", 0), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    port = next(int(found[1]) for found in (re.search(r"http://127.0.0.1:(\d+)/", line) for line in page.stderr) if found)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    box = {"label": "choki", "box_xyxy": [1, 2, 30, 40]}
+    connection.request("POST", "/verdict", json.dumps({"name": "a/gu.png", "verdict": "fixed", "instances": [box]}))
+    assert connection.getresponse().status == 200
+    connection.close()
+    page.send_signal(ending)
+    assert page.wait(SECONDS) == (0 if ending == signal.SIGTERM else -ending)
+    page.stderr.close()
+    file = out / "Annotations" / "a" / "gu.xml"
+    corrected = file.read_bytes()
+    assert b"<name>choki</name>" in corrected and b"<xmax>30</xmax>" in corrected
+    for options in ((), ("--again", "--confidence", "0.1")):
+        done = annotate(photos, "voc", out, *options)
+        assert "1 reviewed" in done.stderr and file.read_bytes() == corrected
 
 
 def test_other_settings_and_twins_and_empty_folders_are_refused(photos, tmp_path):

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from .. import advice
 from ..errors import UsageError
-from .work import Job, Record, Unreadable, annotate
+from .records import Record
+from .work import Job, Unreadable, annotate
 
 PART = 32  # photos in one task: so many are lost with a kill, and so many make up for loading the bundle
 CONNECT_SECONDS = 10

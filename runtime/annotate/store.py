@@ -40,7 +40,8 @@ class Store:
     def put_all(self) -> None:
         """The files over all photos. Raises OutputError."""
         for file, content in self._over_all().items():
-            self.journal.about_to_write(file, _hash(content))
+            if _hash(content) not in self.journal.hashes[file]:
+                self.journal.about_to_write(file, _hash(content))
             self._write(file, file, content)
 
     def finish(self) -> None:
