@@ -1,4 +1,4 @@
-"""`python3 -m runtime [doctor]`: the demo, or a look at the machine it should run on."""
+"""`python3 -m runtime [doctor|annotate]`: the demo, a look at the machine it should run on, or boxes for photos."""
 from __future__ import annotations
 
 import os
@@ -9,13 +9,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: list[str]) -> int:
-    """Run `doctor` or the demo; returns the exit code. Only the standard library is imported before doctor runs."""
+    """Run a command or the demo; returns the exit code. Only the standard library is imported before doctor runs."""
     if arguments[:1] == ["doctor"]:
         from .doctor import main as doctor
 
         return doctor(arguments[1:])
     try:
-        from .cli import main as demo
+        if arguments[:1] == ["annotate"]:
+            from .annotate.cli import main as program
+
+            arguments = arguments[1:]
+        else:
+            from .cli import main as program
     except ModuleNotFoundError as error:
         if error.name != "numpy":
             raise
@@ -25,7 +30,7 @@ def main(arguments: list[str]) -> int:
         problem = InterpreterError("numpy is missing", remedy=advice.install_line(*advice.interpreter_requirements()))
         print(f"janken: {problem}", file=sys.stderr)
         return problem.exit_code
-    return demo(arguments)
+    return program(arguments)
 
 
 if __name__ == "__main__":
