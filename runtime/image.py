@@ -5,10 +5,13 @@ what it saw when it was trained; OpenCV's and Pillow's resizes differ between ve
 """
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from .errors import FrameError
 
+ROUND_UP, QUARTER = np.array(2, np.uint16), np.array(2, np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 on every call
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
 
 
@@ -47,30 +50,56 @@ class Stretch2x2:
 
     The samples' places are worked out once, here; a call gathers and averages. When enlarging the four samples fall
     together and the rule is nearest neighbour.
+
+    numpy copies single bytes quickly only when they land side by side, and a pixel is but three of them. So the columns
+    are gathered standing upright, each a run down the frame: image and samples are kept transposed until the last step.
     """
 
     def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
         self.source_size_wh = source_size_wh
         self.target_size_wh = target_size_wh
         (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
-        columns = sample_positions(source_w, target_w).reshape(target_w, 2)
-        rows = sample_positions(source_h, target_h).reshape(target_h, 2) * source_w
-        corners = [rows[:, i, None] + columns[None, :, j] for i in (0, 1) for j in (0, 1)]
-        self._index = np.stack(corners).reshape(4, target_h * target_w)
-        self._samples = np.empty((4, target_h * target_w, 3), np.uint8)
-        self._sums = np.empty((target_h * target_w, 3), np.uint16)
+        rows, columns = sample_positions(source_h, target_h), sample_positions(source_w, target_w)
+        self._row_index = np.concatenate([rows[0::2], rows[1::2]])  # every image row's upper sample, then every lower one
+        self._rows = np.empty((2 * target_h, source_w * 3), np.uint8)
+        self._samples = np.empty((2, 2, target_w, 3, target_h), np.uint8)  # upper and lower; left and right
+        pixels = self._rows.reshape(2, target_h, source_w, 3)
+        self._gathering = [pair for side in (0, 1) for pair in upright(pixels, columns[side::2], self._samples[:, side])]
+        self._pairs = np.empty((2, target_w, 3, target_h), np.uint16)
+        self._sums = np.empty((target_w, 3, target_h), np.uint16)
+        self._means = np.empty((target_w * 3, target_h), np.uint8)
         self._image = np.empty((target_h, target_w, 3), np.uint8)
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3); the next call overwrites it."""
-        pixels = frame_rgb.reshape(-1, 3)
         # mode="clip" lets numpy write straight into `out`; the index is in range by construction.
-        np.take(pixels, self._index, axis=0, out=self._samples, mode="clip")
-        np.add.reduce(self._samples, axis=0, dtype=np.uint16, out=self._sums)
-        self._sums += 2
-        self._sums >>= 2
-        np.copyto(self._image.reshape(-1, 3), self._sums, casting="unsafe")
+        np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
+        for samples, pixels in self._gathering:
+            samples[...] = pixels
+        np.add(self._samples[0], self._samples[1], out=self._pairs, dtype=np.uint16)
+        np.add(self._pairs[0], self._pairs[1], out=self._sums)
+        self._sums += ROUND_UP
+        self._sums >>= QUARTER
+        self._means.reshape(self._sums.shape)[...] = self._sums
+        self._image.reshape(len(self._image), -1)[...] = self._means.T
         return self._image
+
+
+def upright(pixels: np.ndarray, columns: np.ndarray, out: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """How to gather columns of pixels, (..., H, W, C), into out, (..., K, C, H): views; copy every second to its first.
+
+    columns: (K,) positions that repeat, moved on by a fixed step, after a while: each pair takes the columns that are a
+    whole number of such steps apart.
+    """
+    period, step = repetition(len(columns), pixels.shape[-2])
+    standing = np.moveaxis(pixels, -3, -1)
+    return [(out[..., first::period, :, :], standing[..., columns[first] :: step, :, :]) for first in range(period)]
+
+
+def repetition(places: int, width: int) -> tuple[int, int]:
+    """Period p and step s with columns[k + p] == columns[k] + s, for so many places spread evenly over `width`."""
+    shared = gcd(width, places)
+    return places // shared, width // shared
 
 
 def stretch_2x2(frame_rgb: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
