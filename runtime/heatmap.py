@@ -9,7 +9,6 @@ import numpy as np
 
 from .quantize import Quantization
 
-
 COLD = np.float32(0)
 
 

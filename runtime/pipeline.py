@@ -64,11 +64,11 @@ class Pipeline:
 
         feature_map, quantized = networks(image)
         embedding = unit_length(dequantize(quantized, networks.embedding_quantization))
-        to_prototypes, to_clusters = np.split(weighted_sums(self._directions, embedding), [len(bundle.labels)])
-        label, score, scores = classify(to_prototypes, bundle.labels, bundle.score_scale, bundle.reject)
+        cosines = weighted_sums(self._directions, embedding)
+        label, score, scores = classify(cosines[: len(bundle.labels)], bundle.labels, bundle.score_scale, bundle.reject)
         inferred = perf_counter()
 
-        cluster = int(to_clusters.argmax())
+        cluster = int(cosines[len(bundle.labels) :].argmax())
         heat, peak_xy, box_xyxy = self._no_heat, None, None
         if label != NONE_LABEL:
             heat = class_activation_map(feature_map, networks.feature_quantization, bundle.cluster_weights[cluster])

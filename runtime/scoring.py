@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, sqrt
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from .results import NONE_LABEL
 
 def unit_length(vector: np.ndarray) -> np.ndarray:
     """v / |v|, (D,) float32; a zero vector stays zero."""
-    length = np.sqrt(vector.dot(vector))
-    return vector / length if length > 0 else vector
+    length = sqrt(vector.dot(vector))
+    return vector / np.float32(length) if length > 0 else vector
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
