@@ -61,7 +61,10 @@ def bilinear_matrix(target: int, source: int) -> np.ndarray:
 
 
 class Enlarger:
-    """Bilinear stretching of (h, w) maps to (H, W) by two matrices worked out once: rows @ map @ columns.T."""
+    """Bilinear stretching of (h, w) maps to (H, W) by two matrices worked out once: rows @ map @ columns.T.
+
+    Where it runs for every frame H * w * W stays below 262,144: that little OpenBLAS leaves to one thread, see weighted_sums.
+    """
 
     def __init__(self, source_hw: tuple[int, int], target_hw: tuple[int, int]):
         self._rows = bilinear_matrix(target_hw[0], source_hw[0])

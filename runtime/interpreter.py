@@ -16,9 +16,9 @@ from .bundle import EMBEDDING, FEATURE_MAP, Bundle
 from .errors import BundleError, InterpreterError
 from .quantize import Quantization
 
-# The cheaper one first. For models/janken's two networks, one thread, an emulated Cortex-A72 counts (scripts/pi_count.c, runs
-# of 20 and 40 invokes) 8.5 million instructions with ai-edge-litert 1.4.0, which runs int8 by XNNPACK, and 16.3 million with
-# tflite-runtime 2.14.0, whose XNNPACK takes floats only. Shape and order of what comes in and out cost 0.03 million in both.
+# The cheaper one first. Counted on an emulated Cortex-A72 (scripts/pi_count.c, 20 invokes after a few to warm up, one thread) the
+# two networks of models/janken cost 8.5 million instructions with ai-edge-litert 1.4.0, which runs int8 by XNNPACK, and
+# 16.3 million with tflite-runtime 2.14.0, whose XNNPACK takes floats only. Handing tensors in and out adds 0.03 to either.
 CANDIDATES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
 CONVERT_AGAIN = "Convert both models to full int8 with built-in ops only: `make export` does."
 
