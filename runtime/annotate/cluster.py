@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .records import Record
 from .work import Job, Unreadable, annotate
 
-PART = 32  # photos in one task: so many are lost with a kill, and so many make up for loading the bundle
+PART = 32  # photos in one task: at most so many a worker are lost with a kill, and they make up for loading the bundle
 CONNECT_SECONDS = 10
 START_WORKER = "`PYTHONPATH=. dask worker ADDRESS`"
 
@@ -35,7 +35,7 @@ def annotate_in_parts(job: Job, names: Sequence[str], workers: int, scheduler: s
                 done = future.result()
             except ModuleNotFoundError as error:
                 raise UsageError("a worker lacks something", given=error, expected="what this machine has",
-                                 remedy=f"Start each worker with {START_WORKER}, in a copy of this folder.") from error
+                                 remedy=f"Start each worker with {START_WORKER}, in a folder that holds runtime/.") from error
             yield from done
             future.release()
 

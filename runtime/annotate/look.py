@@ -5,6 +5,8 @@ Cut out and looked at again it fills four fifths, and its edges are found severa
 """
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 
 from ..box import ENLARGE, scale_span
@@ -48,9 +50,7 @@ class Looker:
         whole = self._pipeline(photo_rgb)
         found: list[Instance] = []
         heat = self._enlarge(whole.heat)
-        for number, island in enumerate(islands(heat, self._threshold)):
-            if number == MOST_ISLANDS:
-                break
+        for number, island in enumerate(islice(islands(heat, self._threshold), MOST_ISLANDS)):
             # What the whole photo is taken for says something about its hottest island alone.
             instance = self._closer(photo_rgb, to_pixels(bounds(island), heat.shape, whole.size_wh), [whole][number:])
             if instance and all(overlap(instance.box_xyxy, other.box_xyxy) < SAME for other in found):

@@ -37,6 +37,8 @@ class Record:
 
     def boxes(self, confidence: float) -> tuple[Instance, ...]:
         """The instances that are written: those sure enough, or what the reviewer left."""
+        if self.verdict == REJECTED:
+            return ()
         return self.instances if self.verdict else tuple(i for i in self.instances if i.score >= confidence)
 
     def sureness(self, confidence: float) -> float:

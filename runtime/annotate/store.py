@@ -32,10 +32,13 @@ class Store:
         return self._format.file_of(name)
 
     def put(self, record: Record, *, sync: bool = False) -> bool:
-        """Journal first, then the photo's own file; whether it was written. Raises OutputError."""
-        content = self._content(record)
+        """Journal first, then the photo's own file; neither, and False, where something else wrote it. Raises OutputError."""
+        content, file = self._content(record), self.file_of(record.name)
+        if self._is_strange(record.name, file, content):
+            return False
         self.journal.add(record, _hash(content), sync=sync)
-        return self._write(record.name, self.file_of(record.name), content, sync)
+        self._write(record.name, file, content, sync)
+        return True
 
     def put_all(self) -> None:
         """The files over all photos. Raises OutputError."""
@@ -63,21 +66,26 @@ class Store:
     def _over_all(self) -> dict[str, bytes]:
         return self._format.over_all([record for _, record in sorted(self.journal.records.items())])
 
-    def _write(self, key: str, file: str | None, content: bytes | None, sync: bool = False) -> bool:
-        if file is None:
-            return True
-        path = self._folder / file
-        there = path.read_bytes() if path.is_file() else None
-        if there == content:
-            return True
-        if there is not None and _hash(there) not in self.journal.hashes[key]:
-            self.strange.add(file)
+    def _is_strange(self, key: str, file: str | None, content: bytes | None) -> bool:
+        """Whether a file holds neither these contents nor what a run wrote there."""
+        path = self._folder / file if file else None
+        if path is None or not path.is_file():
             return False
+        there = path.read_bytes()
+        strange = there != content and _hash(there) not in self.journal.hashes[key]
+        if strange:
+            self.strange.add(file)
+        return strange
+
+    def _write(self, key: str, file: str | None, content: bytes | None, sync: bool = False) -> None:
+        if file is None or self._is_strange(key, file, content):
+            return
+        path = self._folder / file
         if content is None:
-            path.unlink()
-        else:
+            with suppress(FileNotFoundError):
+                path.unlink()
+        elif not path.is_file() or path.read_bytes() != content:
             write_atomically(path, content, sync=sync)
-        return True
 
 
 def _hash(content: bytes | None) -> str:

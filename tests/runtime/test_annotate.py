@@ -152,6 +152,7 @@ def test_scores_survive_being_written_and_read(pipeline, draw):
 def test_unsure_boxes_are_written_once_somebody_kept_them():
     assert RECORD.boxes(0.8) == (SURE,) and EMPTY.boxes(0.8) == ()
     assert RECORD.reviewed(KEPT, RECORD.instances).boxes(0.8) == (SURE, UNSURE)
+    assert RECORD.reviewed(REJECTED, RECORD.instances).boxes(0.8) == ()
 
 
 def test_the_least_sure_comes_first():
@@ -291,7 +292,7 @@ def test_what_something_else_wrote_stays(open_journal, tmp_path):
     store, file = open_store(open_journal(), tmp_path), tmp_path / "Annotations" / "b" / "1.xml"
     store.put(RECORD)
     file.write_text("mine")
-    assert not store.put(RECORD.reviewed(KEPT, RECORD.instances))
+    assert not store.put(RECORD.reviewed(KEPT, RECORD.instances)) and store.journal.records[RECORD.name] == RECORD
     store.finish()
     assert file.read_text() == "mine" and store.strange == {"Annotations/b/1.xml"}
 
