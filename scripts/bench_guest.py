@@ -1,7 +1,7 @@
 """Runs inside an emulated Pi, for scripts/bench_pi.py: the instructions of a frame, stage by stage, as lines of JSON.
 
     python bench_guest.py count JOBS.json       under the plugin pi_count.so
-    python bench_guest.py memory BUNDLE FRAMES  without it: resident bytes of a run of the demo
+    python bench_guest.py memory BUNDLE FRAME   without it: resident bytes of a run of the demo over one frame
 
 The runtime is measured as it is: it times its own stages with time.perf_counter, and that is here a clock which says
 how many instructions the processor has executed. What warms up in the first N frames is left out: every figure is (what 2N
@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 HERE = 0x746E756F636970  # see pi_count.c
 OVERLAY_WH = (288, 288)
 FRAME_WH = {"320x240": (320, 240), "640x480": (640, 480), "1280x720": (1280, 720), "1920x1080": (1920, 1080)}
-SAMPLE_S = 0.02
+SAMPLE_S, MEMORY_FRAMES = 0.02, 40
 INVOKES = 5  # of a bare network, after as many to warm up: they do not differ
 
 
@@ -234,7 +234,7 @@ def count(jobs: Path) -> None:
             print(json.dumps({"what": job["what"], "stage": "not run", "why": f"{type(error).__name__}: {error}"}), flush=True)
 
 
-def memory(bundle: str, frames: str) -> None:
+def memory(bundle: str, frame: str) -> None:
     """The most bytes resident in the program's own mappings while the demo loads and runs, drawing every frame."""
     sys.path.insert(0, bundle)
     done, most = Event(), [0]
@@ -247,8 +247,8 @@ def memory(bundle: str, frames: str) -> None:
     watcher.start()
     from runtime import cli
 
-    demo = ["--bundle", bundle, "--source", frames, "--display", "none", "--render", "--json", os.devnull]
-    failed = cli.main(demo)
+    demo = ["--bundle", bundle, "--source", frame, "--display", "none", "--render", "--json", os.devnull, "--loop"]
+    failed = cli.main([*demo, "--frames", str(MEMORY_FRAMES)])
     done.set()
     watcher.join()
     if failed:

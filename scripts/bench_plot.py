@@ -10,7 +10,7 @@ from bench_table import DRAWN, SERIES, Figures, points
 
 COLOURS = {"preprocess": "#7a9cc6", "invoke": "#4a4a4a", "infer": "#9a9a9a", "heatmap": "#d1603d", "overlay": "#e8b04b"}
 NAMES = {"invoke": "bare invoke", "infer": "rest of inference", "heatmap": "heat, box"}
-WIDTH, LEFT, BAR, STEP = 1000, 400, 16, 22  # pixels
+WIDTH, LEFT, BAR, STEP = 1200, 520, 16, 22  # pixels
 SERIES_COLOURS = ("#4a4a4a", "#d1603d", "#7a9cc6")
 PLOT = 300  # pixels, the side of a curve's square
 

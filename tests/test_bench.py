@@ -3,8 +3,12 @@ has an emulated Pi."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import bench_guest  # noqa: E402
 import bench_peers  # noqa: E402
+import bench_pi  # noqa: E402
 import bench_plot  # noqa: E402
 import bench_table as table  # noqa: E402
 import pi_root  # noqa: E402
@@ -112,6 +117,35 @@ def test_a_picture_has_a_bar_for_each_loop_and_a_point_for_each_size(tmp_path):
     assert curves.count("<circle") == 7
 
 
+def test_lines_from_the_pi_become_rows(monkeypatch, tmp_path):
+    lines = [{"what": OURS, "stage": "invoke", "value": 7}, {"what": "map 3x3", "stage": "beyond", "value": 5},
+             {"what": FOMO, "stage": table.NOT_RUN, "why": "ImportError: cv2"}]
+    seen = []
+
+    def run(*command, plugin):
+        seen.append(command)
+        return SimpleNamespace(stdout="".join(json.dumps(line) + "\n" for line in lines))
+
+    monkeypatch.setattr(bench_pi, "GUEST", tmp_path)
+    monkeypatch.setattr(bench_pi, "PI", SimpleNamespace(run=run))
+    rows = bench_pi.count("bench/janken", LITERT, [bench_pi.Job(OURS, "ours", {"bundle": "bench/janken"})], "abc")
+    assert rows == [Row("abc", OURS, LITERT, "invoke", 7), Row("abc", "map", LITERT, "3x3", 5),
+                    Row("abc", FOMO, LITERT, table.NOT_RUN, 0, "ImportError: cv2")]
+    assert seen[0][0] == "bench/ai-edge-litert/bin/python"
+    plan = json.loads((tmp_path / "jobs.json").read_text())
+    assert plan["jobs"] == [{"what": OURS, "how": "ours", "with": {"bundle": "bench/janken"}}]
+
+
+def test_the_exit_code_tells_a_missed_target_from_a_missing_emulator(monkeypatch, capsys):
+    def refuse(options):
+        raise pi_root.RootError("no emulator")
+
+    for bench, code in ((lambda options: True, 0), (lambda options: False, 1), (refuse, 2)):
+        monkeypatch.setattr(bench_pi, "bench", bench)
+        assert bench_pi.main([]) == code
+    assert "bench_pi: no emulator" in capsys.readouterr().err
+
+
 def test_warming_up_is_not_counted():
     spent = [0]
 
@@ -193,9 +227,6 @@ def test_memory_counts_the_programs_own_mappings_alone(monkeypatch):
 @pytest.mark.skipif(pi_root.obstacle() is not None or not (pi_root.PIS["arm64"].root / pi_root.RECIPE).is_file(),
                     reason="no emulated Pi: make pi-test or make bench-pi makes one")
 def test_the_clock_counts_instructions_and_repeats(tmp_path):
-    import shutil
-    import subprocess
-
     pi = pi_root.PIS["arm64"]
     home = pi.home / "bench-test"
     home.mkdir(exist_ok=True)
