@@ -31,7 +31,7 @@ HERE = 0x746E756F636970  # see pi_count.c
 OVERLAY_WH = (288, 288)
 FRAME_WH = {"320x240": (320, 240), "640x480": (640, 480), "1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 SAMPLE_S, MEMORY_FRAMES = 0.02, 40
-INVOKES = 5  # of a bare network, after as many to warm up: they do not differ
+INVOKES = 3  # of a bare network, after as many to warm up: they do not differ
 
 
 class Clock:

@@ -29,8 +29,9 @@ def write_bars(path: Path, figures: Figures, cpu: str) -> None:
     """One bar for each loop and interpreter, its stages stacked. What goes beyond the scale is cut off, and its value said."""
     loops = [key for key in dict.fromkeys((row.what, row.interpreter) for row in figures.rows) if figures.get(*key, "invoke")]
     totals = {key: figures.total(*key, DRAWN) for key in loops}
-    full = 1.15 * max(total for (what, _), total in totals.items() if not what.startswith("MediaPipe"))
-    scale = (WIDTH - LEFT - 60) / full
+    full = max(total for (what, _), total in totals.items() if not what.startswith("MediaPipe"))
+    right = WIDTH - 110
+    scale = (right - LEFT) / full
     parts = [text(10, 22, f"Instructions of a frame, 640x480, {cpu}, one thread (millions)", font_weight="bold")]
     for i, stage in enumerate(DRAWN):
         parts.append(f'<rect x="{LEFT + 115 * i}" y="34" width="12" height="12" fill="{COLOURS[stage]}"/>')
@@ -39,12 +40,12 @@ def write_bars(path: Path, figures: Figures, cpu: str) -> None:
         y, x = 60 + STEP * row, float(LEFT)
         parts.append(text(LEFT - 8, y + 12, ", ".join(key), "end"))
         for stage in DRAWN:
-            wide = min(scale * max(figures.get(*key, stage) or 0, 0), WIDTH - 60 - x)
+            wide = min(scale * max(figures.get(*key, stage) or 0, 0), right - x)
             parts.append(f'<rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="{BAR}" fill="{COLOURS[stage]}"/>')
             x += wide
         cut = " (cut off)" if totals[key] > full else ""
-        parts.append(text(min(x, WIDTH - 90) + 5, y + 12, f"{totals[key] / 1e6:.1f}{cut}"))
-    path.write_text(svg(WIDTH + 60, 70 + STEP * len(loops), parts))
+        parts.append(text(x + 5, y + 12, f"{totals[key] / 1e6:.1f}{cut}"))
+    path.write_text(svg(WIDTH, 70 + STEP * len(loops), parts))
 
 
 def write_curves(path: Path, figures: Figures) -> None:
@@ -74,6 +75,6 @@ def draw_curve(curve: list[tuple[float, float]], sizes: list[str], words: str, l
              f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in line)}" fill="none" stroke="{colour}"/>']
     for (x, y), (_, cost), size in zip(line, curve, sizes):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-        parts.append(text(x, y - 8, f"{cost / 1e6:.2f} M", "middle", font_size="10"))
+        parts.append(text(x, y + 16, f"{cost / 1e6:.2f} M", "middle", font_size="10"))
         parts.append(text(x, bottom + 16, size, "middle", font_size="10"))
     return parts
