@@ -133,7 +133,7 @@ class Guest:
         judged = [(frame, pipeline(frame)) for frame in self.frames_rgb]
         hands = [(frame, result) for frame, result in judged if result.box_xyxy is not None]
         if not hands:
-            sys.exit("the bundle finds no hand in any of the frames, so there is no heat to count")
+            raise ValueError("the bundle finds no hand in any of the frames, so there is no heat to count")
         frames, results = zip(*hands)
         return list(frames), list(results)
 
