@@ -110,6 +110,15 @@ class Guest:
 
         pipeline = open_pipeline(bundle, float_folder)
         frames, results = self.with_hand(pipeline)
+        yield from self.headless(pipeline, frames, float_folder or bundle)
+        overlay = Overlay(frames[0].shape[1::-1], results[0].heat.shape, OVERLAY_WH)
+        yield "overlay", steady(self.clock, self.count, lambda i: overlay(frames[i % len(frames)], results[i % len(frames)],
+                                                                          "heatmap"))
+        with contextlib.closing(JsonLines(os.devnull)) as lines:
+            yield "json", steady(self.clock, self.count, lambda i: lines.write(results[i % len(frames)]))
+
+    def headless(self, pipeline, frames: list[np.ndarray], networks: str) -> Iterator[tuple[str, float]]:
+        """Frame to result; `networks`: the folder of the two, for what their invokes cost."""
         sums: dict[str, float] = {}
 
         def frame(i: int) -> None:
@@ -118,15 +127,10 @@ class Guest:
                 for stage, ms in result.ms.items():
                     sums[stage] = sums.get(stage, 0) + ms / 1000 / self.count
 
-        headless = steady(self.clock, self.count, frame)
-        invoke = self.bare([f"{float_folder or bundle}/{name}.tflite" for name in ("feature_map", "embedding")])
+        total = steady(self.clock, self.count, frame)
+        invoke = self.bare([f"{networks}/{name}.tflite" for name in ("feature_map", "embedding")])
         yield from [("preprocess", sums["preprocess"]), ("invoke", invoke), ("heatmap", sums["heatmap"])]
-        yield "infer", headless - sums["preprocess"] - sums["heatmap"] - invoke  # what the result itself costs included
-        overlay = Overlay(frames[0].shape[1::-1], results[0].heat.shape, OVERLAY_WH)
-        yield "overlay", steady(self.clock, self.count, lambda i: overlay(frames[i % len(frames)], results[i % len(frames)],
-                                                                          "heatmap"))
-        with contextlib.closing(JsonLines(os.devnull)) as lines:
-            yield "json", steady(self.clock, self.count, lambda i: lines.write(results[i % len(frames)]))
+        yield "infer", total - sums["preprocess"] - sums["heatmap"] - invoke  # what the result itself costs included
 
     def with_hand(self, pipeline) -> tuple[list[np.ndarray], list]:
         """The frames in which a hand is found, and their results: a frame without one has no heat, and costs less."""
@@ -185,7 +189,8 @@ class Guest:
 
     def beyond(self, bundle: str) -> Iterator[tuple[str, float]]:
         """All that is neither preprocess nor invoke: scores, cluster, heat, box."""
-        stages = dict(self.ours(bundle))
+        pipeline = open_pipeline(bundle)
+        stages = dict(self.headless(pipeline, self.with_hand(pipeline)[0], bundle))
         yield "beyond", stages["infer"] + stages["heatmap"]
 
 
