@@ -6,13 +6,18 @@ Scores and maps are judged on their order alone, but for the label, which has a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import cv2
 import numpy as np
 from sklearn.metrics import auc, roc_auc_score
+from tqdm import tqdm
 
+from calibration.anomaly_photos import GOOD, Sample
+from runtime.anomaly_pipeline import AnomalyPipeline
+from runtime.bundle import SCORERS, Bundle
 from runtime.heatmap import Enlarger
+from runtime.pipeline import Networks
 from runtime.results import NONE_LABEL, Result
 
 PRO_MOST = 0.3  # false positive rate up to which PRO is integrated, as is usual
@@ -35,6 +40,26 @@ class Quality:
     peak_inside: float
     normal_below: float
     defects_found: float
+
+
+def judge(bundle: Bundle, networks: Networks, samples: Sequence[Sample], what: str) -> dict[str, dict[str, float]]:
+    """Scorer -> Quality as a dict, over the samples; only the bundle's own scorer has a threshold that was fitted for it."""
+    each = {name: AnomalyPipeline(replace(bundle, anomaly=replace(bundle.anomaly, scorer=name)), networks) for name in SCORERS}
+    results: dict[str, list[Result]] = {name: [] for name in SCORERS}
+    for sample in tqdm(samples, desc=what, unit="frame", mininterval=2):
+        frame_rgb = np.ascontiguousarray(sample.frame_rgb())
+        for name, pipeline in each.items():
+            results[name].append(pipeline(frame_rgb))
+    defective, masks = [s.kind != GOOD for s in samples], [s.mask for s in samples]
+    return {name: asdict(quality(results[name], defective, masks)) for name in SCORERS}
+
+
+def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Lines of text: a row a figure, a column for each network ("float", "int8") and scorer of `judge`'s."""
+    rows = ("image_auroc", "pixel_auroc", "pro", "peak_inside", "normal_below", "defects_found")
+    columns = [(kind, name) for kind in measured for name in SCORERS]
+    lines = [f"{'':<16}" + "".join(f"{kind + ' ' + name:>17}" for kind, name in columns)]
+    return "\n".join(lines + [f"{row:<16}" + "".join(f"{measured[k][n][row]:>17.3f}" for k, n in columns) for row in rows])
 
 
 def quality(results: Sequence[Result], defective: Sequence[bool], masks: Sequence[np.ndarray | None]) -> Quality:

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
                      help="data sets, each a folder of class folders (default: data/*, which `make data` fills; without, "
                           "rendered hands only)")
     top.add_argument("--task", choices=["classify", "anomaly"], default="classify",
-                     help="anomaly: learn from one folder of normal photos, show what is unlike them (without DATA: drawn rings)")
+                     help="anomaly: learn one folder of normal photos, show what is unlike them (without --data: drawn rings)")
     top.add_argument("--name", default=None, help="name of the bundle (default janken; for anomalies the folder's, or rings)")
     top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
     top.add_argument("--init", default="checkpoint",

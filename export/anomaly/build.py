@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -13,23 +13,22 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration import anomaly as metrics
+from calibration import anomaly_photos
+from calibration.anomaly_photos import GOOD, AnomalyPhotos, Sample
 from calibration.compare import FloatNetworks
 from calibration.photos import DataError
 from calibration.representative import COUNT as REPRESENTATIVE
 from export import bundle, clusters, convert, fold, gradcam, model
-from export.anomaly import fit, folder, learn, network, rings, twins
+from export.anomaly import fit, learn, network, rings, twins
 from export.anomaly.fit import Outputs, Stored
-from export.anomaly.folder import GOOD, AnomalyPhotos, Sample
 from export.anomaly.learn import DEFECT, NORMAL
-from export.anomaly.network import SIZE_WH
 from export.arcface import SCALE
-from runtime.anomaly_pipeline import AnomalyPipeline
 from runtime.bundle import NORMALS, PATCHES, SCORERS, Anomaly, Bundle
 from runtime.image import stretch_2x2
 from runtime.interpreter import load_networks
 from runtime.pipeline import Networks
 from runtime.quantize import dequantize, pixel_table
-from runtime.results import NONE_LABEL, Result
+from runtime.results import NONE_LABEL
 
 LABELS = ["defect", NONE_LABEL]
 HELD_OUT = 0.2  # of the normal photos, the last by name: nothing is trained on them, what judges is chosen on them
@@ -60,14 +59,14 @@ def gather(options: argparse.Namespace) -> Material:
     if options.data and len(options.data) > 1:
         raise DataError(f"anomaly detection takes one folder of normal photos, given {len(options.data)}")
     if options.data:
-        photos = folder.read(options.data[0])
+        photos = anomaly_photos.read(options.data[0])
         measured_on = "test photos" if photos.test else "SYNTHETIC defects on normal photos that were held out"
     else:
-        whole, judged = (folder.drawn(rings.good(200, options.seed + s), f"rings{s}") for s in (0, 10_002))
-        photos = AnomalyPhotos(whole, judged + folder.drawn(rings.defective(150, options.seed + 10_003), "rings"))
+        whole, judged = (rings.samples(rings.good(200, options.seed + s), f"rings{s}") for s in (0, 10_002))
+        photos = AnomalyPhotos(whole, judged + rings.samples(rings.defective(150, options.seed + 10_003), "rings"))
         measured_on = "drawn rings, held out"
     print(f"{options.data[0] if options.data else 'drawn rings (give DATA= for your own normal photos)'}\n"
-          f"{folder.describe(photos)}")
+          f"{anomaly_photos.describe(photos)}")
     rng = np.random.default_rng(options.seed)
     count = len(photos.train)
     views = int(np.clip(FRAMES // count, 1, MOST_VIEWS))
@@ -80,15 +79,16 @@ def gather(options: argparse.Namespace) -> Material:
 def _views(frame_rgb: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """The photo as the device would hand it to the network, and cut a little closer: no camera is ever quite still."""
     height, width = frame_rgb.shape[:2]
-    views = [stretch_2x2(frame_rgb, SIZE_WH).copy()]
+    views = [stretch_2x2(frame_rgb, network.SIZE_WH).copy()]
     for _ in range(count - 1):
         left, right, above, below = (rng.uniform(0, 0.03, 4) * (width, width, height, height)).astype(int)
-        views.append(stretch_2x2(np.ascontiguousarray(frame_rgb[above:height - below, left:width - right]), SIZE_WH).copy())
+        closer = np.ascontiguousarray(frame_rgb[above:height - below, left:width - right])
+        views.append(stretch_2x2(closer, network.SIZE_WH).copy())
     return views
 
 
 def build(options: argparse.Namespace) -> Path:
-    """Train, convert, fit, check, and put the bundle in place; returns its folder. Prints the table of results."""
+    """Train, convert, fit, check, and put the bundle in place; returns its anomaly_photos. Prints the table of results."""
     began = time.monotonic()
     keras.utils.set_random_seed(options.seed)
     material = gather(options)
@@ -154,7 +154,7 @@ def outputs(networks: Networks, frames: np.ndarray, photo: np.ndarray | None = N
 
 @dataclass(frozen=True)
 class Fitted:
-    """`section`: the manifest's "anomaly"; `choice`: AUROC of each scorer on held-out photos; `normal`: what it is fitted on."""
+    """`section`: the manifest's "anomaly"; `choice`: AUROC of each scorer on held-out photos; `normal`: what it is from."""
 
     section: dict
     stored: Stored
@@ -215,11 +215,10 @@ def judge(made: Bundle, fields: dict, folded: keras.Model, material: Material, h
     float_networks = FloatNetworks(folded, model.DIVIDE)
     of_float = fit_to(float_networks, material, held, options.seed, made.anomaly.scorer)
     float_made = replace(made, anomaly=_anomaly(of_float))
-    table = {}
-    for name, whole, networks in (("float", float_made, float_networks),
-                                  ("int8", made, load_networks(made, reference_kernels=True))):
-        table[name] = {scorer: asdict(q) for scorer, q in _every_scorer(whole, networks, frames, name).items()}
-    return {**fields["metrics"], "frames": material.measured_on, "scorer": made.anomaly.scorer, **table}
+    int8_networks = load_networks(made, reference_kernels=True)
+    return {**fields["metrics"], "frames": material.measured_on, "scorer": made.anomaly.scorer,
+            "float": metrics.judge(float_made, float_networks, frames, "float, held out"),
+            "int8": metrics.judge(made, int8_networks, frames, "int8, held out")}
 
 
 def _anomaly(fitted: Fitted) -> Anomaly:
@@ -227,25 +226,13 @@ def _anomaly(fitted: Fitted) -> Anomaly:
     return Anomaly(**section, normals=fitted.stored.normals, patches=fitted.stored.patches)
 
 
-def _every_scorer(made: Bundle, networks: Networks, frames: Sequence[Sample], what: str) -> dict[str, metrics.Quality]:
-    """Quality of each scorer; only the bundle's own has a threshold that was fitted for it."""
-    each = {name: AnomalyPipeline(replace(made, anomaly=replace(made.anomaly, scorer=name)), networks) for name in SCORERS}
-    results: dict[str, list[Result]] = {name: [] for name in SCORERS}
-    for sample in tqdm(frames, desc=f"{what}, held out", unit="frame", mininterval=2):
-        frame_rgb = np.ascontiguousarray(sample.frame_rgb())
-        for name, pipeline in each.items():
-            results[name].append(pipeline(frame_rgb))
-    defective, masks = [s.kind != GOOD for s in frames], [s.mask for s in frames]
-    return {name: metrics.quality(results[name], defective, masks) for name in SCORERS}
-
-
 def _synthetic(material: Material, held: list[twins.Twin]) -> list[Sample]:
     """Where there are no test photos: the held-out normal ones and their twins."""
     def sample(name: str, kind: str, frame: np.ndarray, mask: np.ndarray) -> Sample:
         read: Callable[[], np.ndarray] = lambda: frame  # noqa: E731
-        return Sample(name, kind, read, folder.small_mask(mask))
+        return Sample(name, kind, read, anomaly_photos.small_mask(mask))
 
-    good = [sample(f"held out {i}", GOOD, frame, np.zeros(SIZE_WH[::-1], np.uint8))
+    good = [sample(f"held out {i}", GOOD, frame, np.zeros(network.SIZE_WH[::-1], np.uint8))
             for i, frame in enumerate(material.frames[~material.learned])]
     return good + [sample(f"twin {i}", " ".join(t.kind), t.frame_rgb, t.mask) for i, t in enumerate(held)]
 
@@ -256,7 +243,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
     data = options.data[0].resolve().name if options.data else "drawn rings"
     return {
         "name": options.name, "version": options.bundle_version, "task": "anomaly", "labels": LABELS,
-        "input": {"size_wh": list(SIZE_WH), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
+        "input": {"size_wh": list(network.SIZE_WH), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
                   "scaling": {"subtract": model.SUBTRACT, "divide": model.DIVIDE}},
         "backbone": whole.name,
         "feature_layer": {"name": model.FEATURE_LAYER, "shape_hwc": list(maps.shape[1:])},
@@ -266,7 +253,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
         "training": {"init": str(options.init), "loss": "arcface", "steps": STEPS if options.steps is None else options.steps,
                      "pairs": PAIRS},
-        "data": {"folders": [data], "fingerprint": folder.fingerprint(material.photos.train),
+        "data": {"folders": [data], "fingerprint": anomaly_photos.fingerprint(material.photos.train),
                  "photos": len(material.photos.train), "views": len(material.frames),
                  "held_out": len(np.unique(material.photo[~material.learned])), "test": len(material.photos.test)},
         "reproducible": bundle.REPRODUCIBLE,
@@ -275,10 +262,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
 
 def text(measured: dict) -> str:
     """The table of results."""
-    rows = ["image_auroc", "pixel_auroc", "pro", "peak_inside", "normal_below", "defects_found"]
-    columns = [(kind, name) for kind in ("float", "int8") for name in SCORERS]
-    lines = [f"measured on {measured['frames']}; the bundle's scorer: {measured['scorer']}",
-             f"{'':<16}" + "".join(f"{kind + ' ' + name:>17}" for kind, name in columns)]
-    lines += [f"{row:<16}" + "".join(f"{measured[kind][name][row]:>17.3f}" for kind, name in columns) for row in rows]
     chosen = ", ".join(f"{name} {value:.3f}" for name, value in measured["choice"].items())
-    return "\n".join([*lines, f"chosen by image AUROC on held-out normals with synthetic defects of unseen kinds: {chosen}"])
+    return (f"measured on {measured['frames']}; the bundle's scorer: {measured['scorer']}\n"
+            f"{metrics.table({kind: measured[kind] for kind in ('float', 'int8')})}\n"
+            f"chosen by image AUROC on held-out normals with synthetic defects of unseen kinds: {chosen}")

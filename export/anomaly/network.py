@@ -38,12 +38,12 @@ class Parts:
     above: keras.Model
 
 
-def start(init: str, backbone: str | None = None, size_wh: tuple[int, int] = SIZE_WH) -> Parts:
+def start(init: str, backbone: str | None = None) -> Parts:
     """The network with starting weights: "checkpoint" is START where the backbone is its own, else as in export/model.py."""
     backbone = backbone or (BACKBONE if init == "checkpoint" else model.BACKBONE)
     if init == "checkpoint" and backbone == BACKBONE and START.is_file():
         init = str(START)
-    whole = model.build(backbone, init, size_wh)
+    whole = model.build(backbone, init, SIZE_WH)
     fine, coarse = whole.get_layer("detail").input, whole.get_layer("context").input
     feature_map, embedding = whole.outputs
     return Parts(whole, keras.Model(whole.input, [fine, coarse]), keras.Model([fine, coarse], feature_map),

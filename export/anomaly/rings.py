@@ -6,10 +6,13 @@ https://github.com/shinmura0/Faster-Grad-CAM; nothing here is taken from them bu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from calibration.anomaly_photos import Sample, small_mask
 
 SIZE = 160  # pixels a side while it is drawn
 SIZES = (120, 260)  # of the photo made of it: cameras and crops differ
@@ -63,6 +66,12 @@ def defective(count: int, seed: int) -> list[Ring]:
     """Rings with a defect, each of DEFECTS in turn."""
     rng = np.random.default_rng(seed)
     return [draw(rng, DEFECTS[i % len(DEFECTS)]) for i in range(count)]
+
+
+def samples(drawings: Sequence[Ring], prefix: str) -> list[Sample]:
+    """Rings in place of photos."""
+    return [Sample(f"{prefix}/{ring.kind}/{i:04d}", ring.kind, lambda ring=ring: ring.frame_rgb, small_mask(ring.mask))
+            for i, ring in enumerate(drawings)]
 
 
 def _outline(rng: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 
 from calibration.photos import LEAST_SIDE, DataError
-from export.anomaly.rings import Ring
 from runtime.camera.images import PHOTO_SUFFIXES, photo_decoder
 from runtime.errors import SourceError
 
@@ -55,21 +54,22 @@ class AnomalyPhotos:
     test: list[Sample]
 
 
-def read(folder: Path) -> AnomalyPhotos:
-    """All photos of a folder in one of the layouts above. Raises DataError for a missing folder or too few normal photos."""
+def read(folder: Path, least: int = LEAST_NORMALS) -> AnomalyPhotos:
+    """All photos of a folder in one of the layouts above. Raises DataError for a missing folder or fewer normal photos than
+    `least`."""
     if not folder.is_dir():
         raise DataError(f"data folder {folder} does not exist; give a folder of normal photos")
     if (folder / "train" / GOOD).is_dir() or (folder / "test").is_dir():
         normals = folder / "train" / GOOD
         tests = {path.name: path for path in _folders(folder / "test")}
-    elif (folder / f"train_{GOOD}").is_dir():
+    elif (folder / f"train_{GOOD}").is_dir() or (folder / f"test_{GOOD}").is_dir():
         normals = folder / f"train_{GOOD}"
         tests = {path.name.removeprefix("test_"): path for path in _folders(folder) if path.name.startswith("test_")}
     else:
         normals, tests = folder, {}
     train = _samples(folder, normals, GOOD)
-    if len(train) < LEAST_NORMALS:
-        raise DataError(f"{normals} holds {len(train)} readable photos; at least {LEAST_NORMALS} normal ones are needed, and "
+    if len(train) < least:
+        raise DataError(f"{normals} holds {len(train)} readable photos; at least {least} normal ones are needed, and "
                         "50 to 200 are better")
     return AnomalyPhotos(train, [sample for kind in sorted(tests) for sample in _samples(folder, tests[kind], kind)])
 
@@ -125,9 +125,3 @@ def describe(photos: AnomalyPhotos) -> str:
     kinds = sorted({sample.kind for sample in photos.test})
     counts = ", ".join(f"{kind} {sum(s.kind == kind for s in photos.test)}" for kind in kinds)
     return f"  {len(photos.train)} normal photos to learn from; to judge by: {counts or 'none'}"
-
-
-def drawn(drawings: Sequence[Ring], prefix: str) -> list[Sample]:
-    """Rings as samples."""
-    return [Sample(f"{prefix}/{ring.kind}/{i:04d}", ring.kind, lambda ring=ring: ring.frame_rgb, small_mask(ring.mask))
-            for i, ring in enumerate(drawings)]
