@@ -86,7 +86,8 @@ def check(options: argparse.Namespace) -> int:
 def check_anomaly(bundle: Bundle, options: argparse.Namespace) -> int:
     """Every scorer of the int8 bundle on the test photos of one folder; there is no gate, defects differ too much."""
     if not options.data or len(options.data) != 1:
-        raise DataError("an anomaly bundle is judged on one folder with test photos: give DATA=, see calibration/anomaly_photos.py")
+        raise DataError("an anomaly bundle is judged on one folder with test photos: give DATA=; its layouts are in "
+                        "calibration/anomaly_photos.py")
     samples = anomaly_photos.read(options.data[0], least=0).test
     if not samples:
         raise DataError(f"{options.data[0]} holds no test photos; expected test/good and test/<defect>, perhaps ground_truth")

@@ -42,9 +42,25 @@ class Quality:
     defects_found: float
 
 
+class Remembering:
+    """Networks that are not run again on the image they were run on last: several scorers ask about each frame."""
+
+    def __init__(self, networks: Networks):
+        self._networks, self._image, self._said = networks, None, None
+        self.image_quantization = networks.image_quantization
+        self.feature_quantization = networks.feature_quantization
+        self.embedding_quantization = networks.embedding_quantization
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._image is None or not np.array_equal(image, self._image):
+            self._image, self._said = image.copy(), self._networks(image)
+        return self._said
+
+
 def judge(bundle: Bundle, networks: Networks, samples: Sequence[Sample], what: str) -> dict[str, dict[str, float]]:
     """Scorer -> Quality as a dict, over the samples; only the bundle's own scorer has a threshold that was fitted for it."""
-    each = {name: AnomalyPipeline(replace(bundle, anomaly=replace(bundle.anomaly, scorer=name)), networks) for name in SCORERS}
+    once = Remembering(networks)
+    each = {name: AnomalyPipeline(replace(bundle, anomaly=replace(bundle.anomaly, scorer=name)), once) for name in SCORERS}
     results: dict[str, list[Result]] = {name: [] for name in SCORERS}
     for sample in tqdm(samples, desc=what, unit="frame", mininterval=2):
         frame_rgb = np.ascontiguousarray(sample.frame_rgb())

@@ -170,7 +170,8 @@ def fit_to(networks: Networks, material: Material, held: list[twins.Twin], seed:
     of_some = fit.store(normal.of(learned), seed)
     good, bad = fit.distances(normal.of(apart), of_some), fit.distances(defects, of_some)
     everyone = fit.unseen(normal, seed)
-    section = {"embedding": fit.spread(good.embedding), "patch": fit.spread(everyone.patch)}
+    section = {"embedding": fit.spread(np.concatenate([good.embedding, everyone.embedding])),
+               "patch": fit.spread(everyone.patch)}
 
     def value(distances: fit.Distances, name: str) -> np.ndarray:
         z = {key: (getattr(distances, key) - section[key][0]) / section[key][1] for key in ("embedding", "patch")}
@@ -182,7 +183,7 @@ def fit_to(networks: Networks, material: Material, held: list[twins.Twin], seed:
     scorer = scorer or best[0]
     peaks = np.array([cells.max() for cells in bad.cells])
     stored = fit.store(normal, seed)
-    farthest = max(value(good, scorer).max(), value(everyone, "patch").max() if scorer == "patch" else 0.0)
+    farthest = max(value(good, scorer).max(), value(everyone, scorer).max()) + fit.MARGIN
     section.update(scorer=scorer, top_cells=stored.top_cells, threshold=round(float(max(farthest, fit.LEAST_THRESHOLD)), 4),
                    **fit.heat_scale(everyone.cells, peaks), normals=len(stored.normals), patches=len(stored.patches))
     return Fitted(section, stored, choice, normal)

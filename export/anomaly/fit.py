@@ -17,6 +17,7 @@ FOLDS = 5
 TOP_SHARE = 0.01  # of a frame's cells: the farthest, whose mean is its patch distance
 COLD = 99.8  # percentile of the cells of normal frames: above, colour begins
 HOT = 50  # percentile of the peaks inside synthetic defects: full heat
+MARGIN = 0.5  # deviations from the farthest normal photo to the threshold
 LEAST_THRESHOLD = 3.0  # deviations: few photos do not show how far normal ones go
 
 
