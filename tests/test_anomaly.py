@@ -161,7 +161,6 @@ def test_pro_counts_regions_alike_however_large():
 def small(monkeypatch):
     """As little as runs: what comes out need not be good."""
     whole, broken = rings.good, rings.defective
-    monkeypatch.setattr("export.anomaly.network.SIZE_WH", (96, 96))
     for name, value in {"PAIRS": 24, "HELD_PAIRS": 12, "FRAMES": 12, "REPRESENTATIVE": 16}.items():
         monkeypatch.setattr(f"export.anomaly.build.{name}", value)
     monkeypatch.setattr("export.anomaly.rings.good", lambda count, seed: whole(12, seed))
@@ -170,7 +169,7 @@ def small(monkeypatch):
 
 def test_rings_to_bundle(tmp_path, small, capsys):
     """The way from drawn rings to a bundle that opens, answers, is packed, and says how well each scorer does."""
-    assert main(["--task", "anomaly", "--out", str(tmp_path), "--steps", "3", "--clusters", "2"]) == 0
+    assert main(["--task", "anomaly", "--out", str(tmp_path), "--steps", "3", "--clusters", "2", "--size", "96"]) == 0
     target = tmp_path / "rings-0.1.0"
     made = load_bundle(target)
     assert made.task == "anomaly" and made.labels == ("defect", "none")
@@ -191,7 +190,7 @@ def test_without_test_photos_synthetic_defects_judge_and_are_named(tmp_path, sma
     for i, ring in enumerate(rings.good(12, 0)):
         cv2.imwrite(str(tmp_path / "photos" / f"{i:02d}.png"), ring.frame_rgb[..., ::-1])
     assert main(["--task", "anomaly", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "dist"), "--steps", "2",
-                 "--clusters", "2"]) == 0
+                 "--clusters", "2", "--size", "96"]) == 0
     made = load_bundle(tmp_path / "dist" / "photos-0.1.0")
     assert made.manifest["metrics"]["frames"].startswith("SYNTHETIC")
     assert made.manifest["data"]["photos"] == 12 and made.manifest["data"]["held_out"] == 4

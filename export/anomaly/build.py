@@ -44,10 +44,11 @@ BOX = 0.5  # where the box ends, as a fraction of the peak's heat
 
 @dataclass(frozen=True)
 class Material:
-    """`photos`; frames uint8 (F, H, W, 3) of the network's size, views of the normal photos; photo (F,): which one each shows;
-    learned (F,) bool: whether anything may be trained on it."""
+    """`photos`; size_wh: the network's input; frames uint8 (F, H, W, 3) of that size: views of the normal photos, photo (F,):
+    which one each shows; learned (F,) bool: whether anything may be trained on it."""
 
     photos: AnomalyPhotos
+    size_wh: tuple[int, int]
     frames: np.ndarray
     photo: np.ndarray
     learned: np.ndarray
@@ -58,6 +59,9 @@ def gather(options: argparse.Namespace) -> Material:
     """Read the photos, or draw the rings. Raises DataError when the photos cannot be used."""
     if options.data and len(options.data) > 1:
         raise DataError(f"anomaly detection takes one folder of normal photos, given {len(options.data)}")
+    if options.size % 32:
+        raise DataError(f"--size {options.size}: expected a multiple of 32, such as 160 or 224")
+    size_wh = (options.size, options.size)
     if options.data:
         photos = anomaly_photos.read(options.data[0])
         measured_on = "test photos" if photos.test else "SYNTHETIC defects on normal photos that were held out"
@@ -71,19 +75,19 @@ def gather(options: argparse.Namespace) -> Material:
     count = len(photos.train)
     views = int(np.clip(FRAMES // count, 1, MOST_VIEWS))
     frames = [view for sample in tqdm(photos.train, desc="reading", unit="photo", mininterval=2)
-              for view in _views(sample.frame_rgb(), views, rng)]
+              for view in _views(sample.frame_rgb(), size_wh, views, rng)]
     photo = np.repeat(np.arange(count), views)
-    return Material(photos, np.stack(frames), photo, photo < count - max(4, round(HELD_OUT * count)), measured_on)
+    return Material(photos, size_wh, np.stack(frames), photo, photo < count - max(4, round(HELD_OUT * count)), measured_on)
 
 
-def _views(frame_rgb: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _views(frame_rgb: np.ndarray, size_wh: tuple[int, int], count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """The photo as the device would hand it to the network, and cut a little closer: no camera is ever quite still."""
     height, width = frame_rgb.shape[:2]
-    views = [stretch_2x2(frame_rgb, network.SIZE_WH).copy()]
+    views = [stretch_2x2(frame_rgb, size_wh).copy()]
     for _ in range(count - 1):
         left, right, above, below = (rng.uniform(0, 0.03, 4) * (width, width, height, height)).astype(int)
         closer = np.ascontiguousarray(frame_rgb[above:height - below, left:width - right])
-        views.append(stretch_2x2(closer, network.SIZE_WH).copy())
+        views.append(stretch_2x2(closer, size_wh).copy())
     return views
 
 
@@ -92,7 +96,7 @@ def build(options: argparse.Namespace) -> Path:
     began = time.monotonic()
     keras.utils.set_random_seed(options.seed)
     material = gather(options)
-    parts = network.start(options.init, options.backbone)
+    parts = network.start(options.init, options.backbone, material.size_wh)
     seen, other = twins.kinds(0), twins.kinds(1)  # what judges is chosen on kinds of defects that training did not show
     taught = _twins(material.frames[material.learned], PAIRS, seen, options.seed)
     teach(parts, material, taught, options)
@@ -233,7 +237,7 @@ def _synthetic(material: Material, held: list[twins.Twin]) -> list[Sample]:
         read: Callable[[], np.ndarray] = lambda: frame  # noqa: E731
         return Sample(name, kind, read, anomaly_photos.small_mask(mask))
 
-    good = [sample(f"held out {i}", GOOD, frame, np.zeros(network.SIZE_WH[::-1], np.uint8))
+    good = [sample(f"held out {i}", GOOD, frame, np.zeros(material.size_wh[::-1], np.uint8))
             for i, frame in enumerate(material.frames[~material.learned])]
     return good + [sample(f"twin {i}", " ".join(t.kind), t.frame_rgb, t.mask) for i, t in enumerate(held)]
 
@@ -244,7 +248,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
     data = options.data[0].resolve().name if options.data else "drawn rings"
     return {
         "name": options.name, "version": options.bundle_version, "task": "anomaly", "labels": LABELS,
-        "input": {"size_wh": list(network.SIZE_WH), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
+        "input": {"size_wh": list(material.size_wh), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
                   "scaling": {"subtract": model.SUBTRACT, "divide": model.DIVIDE}},
         "backbone": whole.name,
         "feature_layer": {"name": model.FEATURE_LAYER, "shape_hwc": list(maps.shape[1:])},

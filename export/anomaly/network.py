@@ -20,7 +20,6 @@ from export.anomaly.twins import Twin
 
 BACKBONE = "mobilenet_v2_0.5"
 START = Path(__file__).parents[2] / "models" / "checkpoint" / "anomaly_mobilenet_v2_0.5.weights.h5"
-SIZE_WH = (224, 224)  # pixels
 KEPT = 64  # channels of the feature map that stay a projection; the others learn
 REACHED = 99.9  # percentile of the open feature map that is brought to 5 of ReLU6's 6: int8 steps are not wasted
 RIDGE = 1e-2  # relative, of the least squares that give the embedding its coarse features back
@@ -38,12 +37,12 @@ class Parts:
     above: keras.Model
 
 
-def start(init: str, backbone: str | None = None) -> Parts:
+def start(init: str, backbone: str | None, size_wh: tuple[int, int]) -> Parts:
     """The network with starting weights: "checkpoint" is START where the backbone is its own, else as in export/model.py."""
     backbone = backbone or (BACKBONE if init == "checkpoint" else model.BACKBONE)
     if init == "checkpoint" and backbone == BACKBONE and START.is_file():
         init = str(START)
-    whole = model.build(backbone, init, SIZE_WH)
+    whole = model.build(backbone, init, size_wh)
     fine, coarse = whole.get_layer("detail").input, whole.get_layer("context").input
     feature_map, embedding = whole.outputs
     return Parts(whole, keras.Model(whole.input, [fine, coarse]), keras.Model([fine, coarse], feature_map),
