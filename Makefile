@@ -33,7 +33,7 @@ help:
 	@echo
 	@echo "PYTHON=python3.12 picks the Python that the environments are made with (3.10 to 3.13)."
 
-export: .venv/.installed ## train a bundle into OUT=dist [DATA= NAME= TASK= INIT=checkpoint|imagenet|random SEED= STEPS=]
+export: .venv/.installed ## train a bundle into OUT=dist [DATA= NAME= TASK=classify|anomaly INIT=checkpoint|imagenet|random SEED= STEPS=]
 	.venv/bin/python -m export $(call flag,data,$(DATA)) $(call flag,name,$(NAME)) $(call flag,task,$(TASK)) \
 	    $(call flag,init,$(INIT)) $(call flag,seed,$(SEED)) $(call flag,steps,$(STEPS)) $(call flag,out,$(OUT))
 

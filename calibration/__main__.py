@@ -17,7 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
 
-from calibration import annotation, compare, heldout, photos, report  # noqa: E402
+from calibration import annotation, anomaly, anomaly_photos, compare, heldout, photos, report  # noqa: E402
 from calibration.heldout import HeldOut  # noqa: E402
 from calibration.photos import DataError, Photo  # noqa: E402
 from runtime.bundle import Bundle, load_bundle  # noqa: E402
@@ -65,6 +65,8 @@ def check(options: argparse.Namespace) -> int:
     """Measure, write the report, print the verdict."""
     folder = options.bundle or newest_bundle()
     bundle = load_bundle(folder)
+    if bundle.task == "anomaly":
+        return check_anomaly(bundle, options)
     frames = held_out(bundle, options.data or photos.public_folders(), options.split)
     model = load_float(options.float or float_path(folder), bundle)
     of_float = compare.judge(compare.float_pipeline(bundle, model), frames, "float")
@@ -90,6 +92,21 @@ def annotation_figures(options: argparse.Namespace) -> int:
     """Print the table of annotation.py."""
     pipeline = Pipeline.open(options.bundle or newest_bundle())
     print(annotation.measure(pipeline, options.data or photos.public_folders(), options.split))
+    return 0
+
+
+def check_anomaly(bundle: Bundle, options: argparse.Namespace) -> int:
+    """Every scorer of the int8 bundle on the test photos of one folder; there is no gate, defects differ too much."""
+    if not options.data or len(options.data) != 1:
+        raise DataError("an anomaly bundle is judged on one folder with test photos: give DATA=; its layouts are in "
+                        "calibration/anomaly_photos.py")
+    samples = anomaly_photos.read(options.data[0], least=0).test
+    if not samples:
+        raise DataError(f"{options.data[0]} holds no test photos; expected test/good and test/<defect>, perhaps ground_truth")
+    measured = {"int8": anomaly.judge(bundle, load_networks(bundle, reference_kernels=True), samples, "int8")}
+    print(f"the bundle's scorer: {bundle.anomaly.scorer}\n{anomaly.table(measured)}")
+    options.report.mkdir(parents=True, exist_ok=True)
+    (options.report / "anomaly.json").write_text(json.dumps(measurable(measured), indent=1, allow_nan=False) + "\n")
     return 0
 
 

@@ -26,8 +26,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--data", nargs="*", type=Path, default=None, metavar="FOLDER",
                      help="data sets, each a folder of class folders (default: data/*, which `make data` fills; without, "
                           "rendered hands only)")
-    top.add_argument("--task", choices=["classify"], default="classify")
-    top.add_argument("--name", default="janken", help="name of the bundle (default %(default)s)")
+    top.add_argument("--task", choices=["classify", "anomaly"], default="classify",
+                     help="anomaly: learn one folder of normal photos, show what is unlike them (without --data: drawn rings)")
+    top.add_argument("--name", default=None, help="name of the bundle (default janken; for anomalies the folder's, or rings)")
+    top.add_argument("--size", type=int, default=224,
+                     help="for anomalies: side of the network's input in pixels; 160 is twice as fast (default %(default)s)")
     top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
     top.add_argument("--init", default="checkpoint",
                      help="starting weights: checkpoint, imagenet, random, or a .h5 file (default %(default)s)")
@@ -101,8 +104,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(remedies.text(found))
             if options.csv:
                 remedies.write_csv(options.csv, found.rows)
+        elif options.task == "anomaly":
+            from export.anomaly.build import build
+            options.name = options.name or (options.data[0].resolve().name if options.data else "rings")
+            build(options)
         else:
             from export.build import build
+            options.name = options.name or "janken"
             build(options)
     except DataError as error:
         print(f"export: {error}", file=sys.stderr)

@@ -25,6 +25,8 @@ from runtime.bundle import (
     EMBEDDING,
     FEATURE_MAP,
     MANIFEST,
+    NORMALS,
+    PATCHES,
     PROTOTYPES,
     REQUIRED_FILES,
     SCHEMA,
@@ -122,8 +124,9 @@ def ship(made: Path, models: Path) -> Path:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    for name in REQUIRED_FILES:
-        shutil.copyfile(source / name, folder / name)
+    for name in (*REQUIRED_FILES, NORMALS, PATCHES):
+        if name in REQUIRED_FILES or (source / name).is_file():  # the latter two are of one task alone
+            shutil.copyfile(source / name, folder / name)
 
 
 def _fields(bundle: Bundle) -> dict[str, Any]:

@@ -29,12 +29,41 @@ EMBEDDING = "embedding.tflite"
 CLUSTER_CENTERS = "cluster_centers.npy"
 CLUSTER_WEIGHTS = "cluster_weights.npy"
 PROTOTYPES = "prototypes.npy"
+NORMALS, PATCHES = "normals.npy", "patches.npy"  # of the task "anomaly" alone
 REQUIRED_FILES = (FEATURE_MAP, EMBEDDING, CLUSTER_CENTERS, CLUSTER_WEIGHTS, PROTOTYPES)
+
+TASKS = ("classify", "anomaly")
+SCORERS = ("embedding", "patch", "both")
 
 UNIT_TOLERANCE = 1e-3  # how far the length of a "unit" row may be from 1
 GIVEN_LENGTH = 120  # an error shows no more of a manifest's value
 COPY_AGAIN = "Copy the bundle again, or build it anew with `make export`."
 REBUILD = "Build the bundle anew with `make export`, or use the runtime that came with it."
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """What the task "anomaly" needs besides: how far a frame may be from the normal ones. N stored normals, M patches.
+
+    Attributes:
+        scorer: one of SCORERS, the distance that judges; "both" is the mean of the two, each in its own deviations.
+        embedding, patch: (mean, deviation) of each distance over normal photos that it had not stored.
+        top_cells: the patch distance of a frame is the mean over this many of its farthest cells.
+        threshold: deviations above the mean from which on a frame has a defect.
+        cold, hot: patch distances; what lies below `cold` stays nearly uncoloured, `hot` is full heat.
+        normals: (N, D) float32, rows of unit length.
+        patches: (M, C) float32, cells of normal feature maps, dequantised.
+    """
+
+    scorer: str
+    embedding: tuple[float, float]
+    patch: tuple[float, float]
+    top_cells: int
+    threshold: float
+    cold: float
+    hot: float
+    normals: np.ndarray = field(repr=False)
+    patches: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,10 +81,12 @@ class Bundle:
         cluster_centers, prototypes: (K, D) and (L, D) float32, rows of unit length.
         cluster_weights: (K, C) float32.
         manifest: the whole manifest.json.
+        anomaly: of the task "anomaly" alone.
     """
 
     name: str
     version: str
+    task: str
     labels: tuple[str, ...]
     size_wh: tuple[int, int]
     subtract: float
@@ -71,6 +102,7 @@ class Bundle:
     cluster_weights: np.ndarray = field(repr=False)
     prototypes: np.ndarray = field(repr=False)
     manifest: dict[str, Any] = field(repr=False)
+    anomaly: Anomaly | None = None
 
 
 def default_bundle_path() -> Path:
@@ -146,8 +178,16 @@ def _read(files: _Folder | _Tarball) -> Bundle:
     labels, dim = len(fields["labels"]), fields["embedding_dim"]
     clusters = manifest["clusters"]["count"]
     channels = fields["feature_shape_hwc"][2]
+    anomaly = fields.pop("anomaly")
+    if anomaly:
+        anomaly = Anomaly(
+            **anomaly,
+            normals=_array(content, NORMALS, (manifest["anomaly"]["normals"], dim), unit=True),
+            patches=_array(content, PATCHES, (manifest["anomaly"]["patches"], channels), unit=False),
+        )
     return Bundle(
         **fields,
+        anomaly=anomaly,
         feature_map_tflite=content[FEATURE_MAP],
         embedding_tflite=content[EMBEDDING],
         cluster_centers=_array(content, CLUSTER_CENTERS, (clusters, dim), unit=True),
@@ -173,7 +213,7 @@ def _read_fields(manifest: Any) -> dict[str, Any]:
         need(path, lambda value: value == only, json.dumps(only))
 
     constant("schema", SCHEMA)
-    constant("task", "classify")
+    task = need("task", lambda value: value in TASKS, f"one of {', '.join(TASKS)}")
     constant("input.channel_order", "RGB")
     constant("input.crop", "whole")
     constant("input.resize", "stretch-2x2")
@@ -182,6 +222,8 @@ def _read_fields(manifest: Any) -> dict[str, Any]:
     return {
         "name": need("name", _is_text, "a name"),
         "version": need("version", _is_text, "a version"),
+        "task": task,
+        "anomaly": _anomaly_fields(need) if task == "anomaly" else None,
         "labels": tuple(need("labels", _are_labels, f"different names, a hand class first, {NONE_LABEL!r} only last")),
         "size_wh": tuple(need("input.size_wh", lambda v: _are_counts(v, 2), "[width, height] in pixels")),
         "subtract": need("input.scaling.subtract", _is_number, "a number"),
@@ -193,6 +235,27 @@ def _read_fields(manifest: Any) -> dict[str, Any]:
         "score_scale": need("score_scale", lambda v: _is_number(v) and v > 0, "a number above 0"),
         "reject": need("thresholds.reject", lambda v: _is_number(v) and -1 <= v <= 1, "a cosine, -1 to 1"),
         "box_threshold": need("thresholds.box", lambda v: _is_number(v) and 0 < v <= 1, "a fraction above 0, up to 1"),
+    }
+
+
+def _anomaly_fields(need: Callable[..., Any]) -> dict[str, Any]:
+    """Those of the manifest's section "anomaly"; keys are Anomaly's attributes."""
+
+    def spread(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[1] > 0
+
+    need("files", lambda files: {NORMALS, PATCHES} <= set(files), f"files of the bundle, {NORMALS} and {PATCHES} among them")
+    need("anomaly.normals", _is_count, "a whole number above 0")
+    need("anomaly.patches", _is_count, "a whole number above 0")
+    cold = need("anomaly.cold", lambda v: _is_number(v) and v > 0, "a distance above 0")
+    return {
+        "scorer": need("anomaly.scorer", lambda v: v in SCORERS, f"one of {', '.join(SCORERS)}"),
+        "embedding": tuple(need("anomaly.embedding", spread, "[mean, deviation], the latter above 0")),
+        "patch": tuple(need("anomaly.patch", spread, "[mean, deviation], the latter above 0")),
+        "top_cells": need("anomaly.top_cells", _is_count, "a whole number above 0"),
+        "threshold": need("anomaly.threshold", _is_number, "a number of deviations"),
+        "cold": cold,
+        "hot": need("anomaly.hot", lambda v: _is_number(v) and v > cold, "a distance above that of `cold`"),
     }
 
 

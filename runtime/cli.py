@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from .anomaly_pipeline import open_pipeline
 from .bundle import default_bundle_path
 from .camera import GIVE_UP_S, open_source
 from .display import HOST, KINDS, PORT, open_display
@@ -16,7 +17,6 @@ from .draw import MODES
 from .errors import EdgeError
 from .jsonlines import JsonLines
 from .loop import Loop, Outputs, Tally
-from .pipeline import Pipeline
 from .signals import ending_like_ctrl_c
 from .steady import Steady
 
@@ -59,6 +59,7 @@ a line of --json (box, peak and size in pixels of the frame; x1 and y1 exclusive
    "scores": {"gu": 0.93, "choki": 0.02, "pa": 0.05}, "box_xyxy": [88, 40, 207, 181], "peak_xy": [140, 95],
    "cluster": 3, "ms": {"capture": 4.1, "preprocess": 0.4, "infer": 9.8, "heatmap": 0.1, "draw": 0.0}}
   label none: no janken hand in view, box_xyxy and peak_xy are null
+  a bundle of the task "anomaly" has the label defect, or none: all is as on the normal photos it was made from
 
 exit codes:
   0 done, or told to end   1 unexpected, or the output could not be written   2 usage   3 bundle refused
@@ -139,7 +140,7 @@ def say(line: str) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Open everything, loop, close everything. Raises EdgeError, BrokenPipeError, KeyboardInterrupt."""
-    pipeline = Pipeline.open(options.bundle, options.threads)
+    pipeline = open_pipeline(options.bundle, options.threads)
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_source(options.source, say, options.give_up)))
         display = open_display(options.display, host=options.host, port=options.port, say=say)

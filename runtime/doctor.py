@@ -260,15 +260,15 @@ def bundle_findings(path: Path | None) -> Iterator[Finding]:
         yield Finding("numpy", words, advice.NUMPY_FROM_APT, InterpreterError.exit_code)
         return
 
+    from .anomaly_pipeline import pipeline_for
     from .bundle import default_bundle_path, load_bundle
     from .interpreter import load_networks
-    from .pipeline import Pipeline
 
     path = path or default_bundle_path()
     try:
         bundle = load_bundle(path)
         yield Finding("bundle", f"{bundle.name} {bundle.version}: {', '.join(bundle.labels)} ({path})")
-        pipeline = Pipeline(bundle, load_networks(bundle))
+        pipeline = pipeline_for(bundle, load_networks(bundle))
     except EdgeError as error:
         topic = "bundle" if isinstance(error, BundleError) else "interpreter"
         yield Finding(topic, str(path), str(error), error.exit_code)

@@ -92,7 +92,7 @@ def test_a_file_of_the_packed_runtime_is_checked_too(bundle_copy):
     ("field", "value", "words"),
     [
         ("schema", 2, "manifest.json: schema: given 2, expected 1. Build the bundle anew"),
-        ("task", "anomaly", 'given "anomaly", expected "classify"'),
+        ("task", "detect", 'given "detect", expected one of classify, anomaly'),
         ("name", "", 'name: given "", expected a name'),
         ("version", None, "version: given null, expected a version"),
         ("labels", [], "labels: given [], expected different names"),

@@ -1,0 +1,130 @@
+"""Frame in, Result out, for bundles of the task "anomaly": how far is this frame from the normal ones, and where?
+
+    frame ─ stretch ─ table ─► feature_map.tflite ─► embedding.tflite ─► unit length ─► distance to the nearest stored normal
+                                       │                                                              │ score, label
+                                       ├── each cell: distance to the nearest stored patch ─ farthest cells ┘
+                                       └── that distance, or the weighted sum of channels ──► heat ──► peak, box
+
+The label is `defect`, or `none` when there is none. Distances to stored patches are PatchCore's (https://arxiv.org/abs/2106.08265).
+"""
+from __future__ import annotations
+
+from math import exp
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from .box import BoxFinder
+from .bundle import Anomaly, Bundle, load_bundle
+from .heatmap import class_activation_map
+from .image import Stretch2x2, check_frame
+from .interpreter import load_networks
+from .pipeline import Networks, Pipeline
+from .quantize import dequantize, pixel_table
+from .results import NONE_LABEL, Result
+from .scoring import unit_length
+
+COLD_HEAT = 0.05  # the heat where normal frames end: a tint that cannot be seen, and yet keeps the order of the cells
+SOFTNESS = 2.0  # deviations around the threshold over which the score goes from 0.27 to 0.73
+
+
+class PatchDistance:
+    """Euclidean distance of cells to the nearest of the stored patches (M, C)."""
+
+    def __init__(self, patches: np.ndarray):
+        self._minus_two_patches = np.ascontiguousarray(-2 * patches.T)
+        self._squares = (patches * patches).sum(axis=1)
+
+    def __call__(self, cells: np.ndarray) -> np.ndarray:
+        """cells (..., C) float32 to (...) float32, by |a - b|^2 = |a|^2 - 2ab + |b|^2."""
+        flat = cells.reshape(-1, cells.shape[-1])
+        nearest = (flat @ self._minus_two_patches + self._squares).min(axis=1) + (flat * flat).sum(axis=1)
+        return np.sqrt(np.maximum(nearest, 0)).reshape(cells.shape[:-1])
+
+
+def farthest_mean(distances: np.ndarray, cells: int) -> float:
+    """Mean of the `cells` largest of the distances (h, w)."""
+    flat = distances.ravel()
+    return float(np.partition(flat, -cells)[-cells:].mean()) if cells < flat.size else float(flat.mean())
+
+
+def deviations(embedding_distance: float, patch_distance: float, anomaly: Anomaly) -> float:
+    """How far from normal, in deviations of the normal photos: by the embedding, by patches, or the mean of the two."""
+    of_embedding = (embedding_distance - anomaly.embedding[0]) / anomaly.embedding[1]
+    of_patches = (patch_distance - anomaly.patch[0]) / anomaly.patch[1]
+    return {"embedding": of_embedding, "patch": of_patches, "both": (of_embedding + of_patches) / 2}[anomaly.scorer]
+
+
+def probability(value: float, threshold: float) -> float:
+    """1 / (1 + e^-x) of the deviations above the threshold, in units of SOFTNESS: 0.5 at the threshold."""
+    x = min(max((value - threshold) / SOFTNESS, -30.0), 30.0)
+    return 1.0 / (1.0 + exp(-x))
+
+
+def patch_heat(distances: np.ndarray, anomaly: Anomaly) -> np.ndarray:
+    """Distances (h, w) as heat on a fixed scale: 0, COLD_HEAT at `cold`, 1 at `hot`, and on."""
+    below = COLD_HEAT * distances / anomaly.cold
+    above = COLD_HEAT + (1 - COLD_HEAT) * (distances - anomaly.cold) / (anomaly.hot - anomaly.cold)
+    return np.where(distances < anomaly.cold, below, above).astype(np.float32)
+
+
+class AnomalyPipeline:
+    """The method for one bundle; call it with one frame after the other."""
+
+    def __init__(self, bundle: Bundle, networks: Networks):
+        self.bundle = bundle
+        self.networks = networks
+        self._anomaly = bundle.anomaly
+        self._distance = PatchDistance(bundle.anomaly.patches)
+        self._pixel_to_int8 = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
+        self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
+        self._stretch: Stretch2x2 | None = None  # for the size of the last frame
+
+    def __call__(self, frame_rgb: np.ndarray) -> Result:
+        """frame_rgb: uint8 (H, W, 3), any size. Raises FrameError for anything else, None included."""
+        bundle, networks, anomaly = self.bundle, self.networks, self._anomaly
+        started = perf_counter()
+        size_wh = check_frame(frame_rgb)
+        if self._stretch is None or self._stretch.source_size_wh != size_wh:
+            self._stretch = Stretch2x2(size_wh, bundle.size_wh)
+        image = self._pixel_to_int8[self._stretch(frame_rgb)]
+        prepared = perf_counter()
+
+        feature_map, quantized = networks(image)
+        embedding = unit_length(dequantize(quantized, networks.embedding_quantization))
+        distances = self._distance(dequantize(feature_map, networks.feature_quantization))
+        nearest = 1.0 - float((anomaly.normals @ embedding).max())
+        value = deviations(nearest, farthest_mean(distances, anomaly.top_cells), anomaly)
+        defect, score = bundle.labels[0], probability(value, anomaly.threshold)
+        inferred = perf_counter()
+
+        cluster = int(np.argmax(bundle.cluster_centers @ embedding))
+        if anomaly.scorer == "embedding":
+            heat = class_activation_map(feature_map, networks.feature_quantization, bundle.cluster_weights[cluster])
+        else:
+            heat = patch_heat(distances, anomaly)
+        peak_xy, box_xyxy = self._find_box(heat, size_wh) if value > anomaly.threshold else (None, None)
+        done = perf_counter()
+
+        ms = {
+            "preprocess": 1000 * (prepared - started),
+            "infer": 1000 * (inferred - prepared),
+            "heatmap": 1000 * (done - inferred),
+        }
+        return Result(
+            label=defect if value > anomaly.threshold else NONE_LABEL,
+            score=score if value > anomaly.threshold else 1.0 - score, scores={defect: score},
+            size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy, cluster=cluster, heat=heat, embedding=embedding, ms=ms,
+        )
+
+
+def pipeline_for(bundle: Bundle, networks: Networks) -> Pipeline | AnomalyPipeline:
+    """The pipeline of the task that the bundle was made for."""
+    return AnomalyPipeline(bundle, networks) if bundle.task == "anomaly" else Pipeline(bundle, networks)
+
+
+def open_pipeline(bundle_path: str | Path, threads: int = 1) -> Pipeline | AnomalyPipeline:
+    """Load and check a bundle and its networks, whatever its task. Raises BundleError, InterpreterError."""
+    bundle = load_bundle(bundle_path)
+    return pipeline_for(bundle, load_networks(bundle, threads))
