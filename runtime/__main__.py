@@ -1,4 +1,4 @@
-"""`python3 -m runtime [doctor]`: the demo, or a look at the machine it should run on."""
+"""`python3 -m runtime [capture | doctor]`: a bundle on live frames, photos for one of your own, or a look at the machine."""
 from __future__ import annotations
 
 import os
@@ -9,12 +9,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: list[str]) -> int:
-    """Run `doctor` or the demo; returns the exit code. Only the standard library is imported before doctor runs."""
+    """Run one of the three; returns the exit code. Only the standard library is imported before doctor runs."""
     if arguments[:1] == ["doctor"]:
         from .doctor import main as doctor
 
         return doctor(arguments[1:])
     try:
+        if arguments[:1] == ["capture"]:
+            from .capture.cli import main as capture
+
+            return capture(arguments[1:])
         from .cli import main as demo
     except ModuleNotFoundError as error:
         if error.name != "numpy":
@@ -23,7 +27,7 @@ def main(arguments: list[str]) -> int:
         from .errors import InterpreterError
 
         problem = InterpreterError("numpy is missing", remedy=advice.install_line(*advice.interpreter_requirements()))
-        print(f"janken: {problem}", file=sys.stderr)
+        print(f"{advice.program()}: {problem}", file=sys.stderr)
         return problem.exit_code
     return demo(arguments)
 
