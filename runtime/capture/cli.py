@@ -120,7 +120,7 @@ def summary(album: Album) -> str:
     if few:
         lines.append(f"below {ENOUGH} photos: {', '.join(few)}; start it again to add more")
     name = NAME.sub("-", here.name).strip("-.") or "mine"
-    lines += ["on the workstation, in a checkout of this project:",
+    lines += ["on the workstation, in a checkout of this project (the first line, if the photos are not there already):",
               f"  scp -r {shlex.quote(f'{getpass.getuser()}@{socket.gethostname()}:{here}')} .",
               f"  make export DATA={_for_make(here.name)} NAME={name}"]
     return "\n".join(lines)
