@@ -16,6 +16,7 @@ from export import build, train
 from export.__main__ import main, parser
 from export.augment import Augmenter
 from runtime.bundle import load_bundle
+from runtime.capture.album import Album
 from runtime.pipeline import Pipeline
 
 SMALL = ["--init", "random", "--steps", "3", "--int8-steps", "2", "--clusters", "2"]
@@ -99,6 +100,18 @@ def test_a_name_that_is_no_folders_is_refused(name, capsys):
         main(["--name", name])
     assert ended.value.code == 2
     assert "expected letters, digits and . _ -" in capsys.readouterr().err
+
+
+def test_photos_of_one_run_of_capture_are_one_session(tmp_path):
+    """The very names that are taken on the device: five runs are held out as whole runs."""
+    for run in range(5):
+        album = Album(tmp_path / "mugs", ["mug", "cup", "none"], started=f"20260102-03040{run}")
+        for k in range(12):
+            album.add(album.classes[k % 3], np.full((40, 40, 3), 20 * run, np.uint8))
+    found = photos_module.split(photos_module.scan([tmp_path / "mugs"]))
+    held = {p.session: {other.split for other in found if other.session == p.session} for p in found}
+    assert len(held) == 5 and all(len(splits) == 1 for splits in held.values())
+    assert {p.split for p in found} == {"train", "validation", "test"}
 
 
 # --- what is missing, and what is done about it ---------------------------------------------------------------------------
