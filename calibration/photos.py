@@ -85,7 +85,7 @@ def scan(folders: Sequence[Path]) -> list[Photo]:
             photos += [_photo(folder, file, boxes, masks) for file in files]
     hands = labels_of(photos)[:-1]
     if len(hands) < 2:
-        raise DataError(f"only one class found ({', '.join(hands) or 'none'}); a classifier needs at least two")
+        raise DataError(f"only one class found ({', '.join(hands) or 'none'}); a classifier needs at least two beside `none`")
     if len(hands) > MOST_CLASSES:
         raise DataError(f"{len(hands)} classes found; at most {MOST_CLASSES} beside `none` are supported: each folder in "
                         f"{', '.join(map(str, folders))} counts as one, unless its name begins with . or _")
