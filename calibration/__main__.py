@@ -1,4 +1,5 @@
 """`python -m calibration check`: may this int8 bundle ship? Float Keras against int8, on photos neither was trained on.
+`python -m calibration annotation`: how good are the boxes that it gives photos?
 
 Exit codes: 0 the gate is passed, 1 it is not (or the report cannot be written), 2 usage or photos that cannot be used,
 3 the bundle is refused.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
 
-from calibration import compare, heldout, photos, report  # noqa: E402
+from calibration import annotation, compare, heldout, photos, report  # noqa: E402
 from calibration.heldout import HeldOut  # noqa: E402
 from calibration.metrics import measurable  # noqa: E402
 from calibration.photos import DataError, Photo  # noqa: E402
@@ -38,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
                        help="validation: the photos that thresholds were chosen on (default %(default)s)")
     check.add_argument("--report", type=Path, default=Path("build/report"), help="folder for report.json and index.html")
     check.add_argument("--gate", type=Path, default=compare.GATE, help="thresholds (default %(default)s)")
+    boxes = commands.add_parser("annotation", help="the boxes of `python3 -m runtime annotate` against the true ones")
+    boxes.add_argument("--bundle", type=Path, default=None, help="default: the newest in dist/, else models/janken")
+    boxes.add_argument("--data", nargs="*", type=Path, default=None, help="data sets with boxes; default: data/*")
+    boxes.add_argument("--split", choices=["test", "validation", "train", "all"], default="test", help="(default %(default)s)")
     return top
 
 
@@ -45,12 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
     options = parser().parse_args(arguments)
     try:
-        return check(options)
+        return annotation_figures(options) if options.command == "annotation" else check(options)
     except DataError as error:
-        print(f"check: {error}", file=sys.stderr)
+        print(f"{options.command}: {error}", file=sys.stderr)
         return 2
     except EdgeError as error:
-        print(f"check: {error}", file=sys.stderr)
+        print(f"{options.command}: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # a full or read-only disk, most of all
         print(f"check: {error.strerror or error}: {error.filename or options.report}", file=sys.stderr)
@@ -80,6 +85,13 @@ def check(options: argparse.Namespace) -> int:
     print(f"{options.report / 'index.html'}")
     print(f"PASSED: {folder} may ship" if passed else f"FAILED: {folder} must not ship")
     return 0 if passed else 1
+
+
+def annotation_figures(options: argparse.Namespace) -> int:
+    """Print the table of annotation.py."""
+    pipeline = Pipeline.open(options.bundle or newest_bundle())
+    print(annotation.measure(pipeline, options.data or photos.public_folders(), options.split))
+    return 0
 
 
 def newest_bundle() -> Path:

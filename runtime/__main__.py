@@ -1,4 +1,4 @@
-"""`python3 -m runtime [capture | doctor]`: a bundle on live frames, photos for one of your own, or a look at the machine."""
+"""`python3 -m runtime [doctor|annotate|capture]`: a bundle on live frames, a look at the machine, or photos and their boxes."""
 from __future__ import annotations
 
 import os
@@ -9,17 +9,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the three; returns the exit code. Only the standard library is imported before doctor runs."""
+    """Run a command or the demo; returns the exit code. Only the standard library is imported before doctor runs."""
     if arguments[:1] == ["doctor"]:
         from .doctor import main as doctor
 
         return doctor(arguments[1:])
     try:
-        if arguments[:1] == ["capture"]:
-            from .capture.cli import main as capture
+        if arguments[:1] == ["annotate"]:
+            from .annotate.cli import main as program
 
-            return capture(arguments[1:])
-        from .cli import main as demo
+            arguments = arguments[1:]
+        elif arguments[:1] == ["capture"]:
+            from .capture.cli import main as program
+
+            arguments = arguments[1:]
+        else:
+            from .cli import main as program
     except ModuleNotFoundError as error:
         if error.name != "numpy":
             raise
@@ -29,7 +34,7 @@ def main(arguments: list[str]) -> int:
         problem = InterpreterError("numpy is missing", remedy=advice.install_line(*advice.interpreter_requirements()))
         print(f"{advice.program()}: {problem}", file=sys.stderr)
         return problem.exit_code
-    return demo(arguments)
+    return program(arguments)
 
 
 if __name__ == "__main__":

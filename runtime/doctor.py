@@ -148,7 +148,7 @@ def package_findings(version_of, python: tuple[int, int], arm32: bool = advice.i
     else:
         yield Finding("numpy", numpy)
     clash = tflite and numpy and advice.too_new_for_tflite(numpy)
-    if litert and (clash or not tflite):
+    if litert:  # taken first where both are there, see interpreter.py
         yield Finding("interpreter", f"ai-edge-litert {litert}")
     elif clash:
         mend = advice.install_line("numpy<2")

@@ -1,11 +1,13 @@
 """The overlay a person looks at: the photo, and on it the heat or the box, and the label. numpy only."""
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .font import text_mask
 from .heatmap import Enlarger
-from .image import Stretch2x2
+from .image import Nearest
 from .results import Box, Result
 
 MODES = ("heatmap", "box")
@@ -16,6 +18,13 @@ BOX_PIXELS = 2
 TEXT_RGB, PLATE_RGB = (255, 255, 255), (0, 0, 0)
 TEXT_SCALE_HEIGHT = 96  # canvas rows for each step of text size: 3 at CANVAS_HEIGHT
 UNIT = 256  # blending is done in 1/256 steps, in uint16
+BLOCK = 6  # pixels each way that share one colour of the heat: a quarter of a cell and less, for 12x12 cells at CANVAS_HEIGHT
+COLD_LEVEL = 12  # of 255: heat up to here, 5 %, is not drawn, so that less of the picture has to be blended
+TEXT_MARGIN = 2  # steps of text size, black
+
+# numpy converts a plain number on every call; these are of the type they are used with.
+FULL, HIGHEST_LEVEL, HALF = np.float32(1), np.float32(255), np.float32(0.5)
+COLDEST, EIGHT_BITS = np.uint8(COLD_LEVEL), np.uint16(8)
 
 
 def heat_colours() -> np.ndarray:
@@ -42,18 +51,20 @@ class Overlay:
         self.frame_size_wh = frame_size_wh
         self.size_wh = size_wh or canvas_size(frame_size_wh)
         width, height = self.size_wh
-        self._stretch = Stretch2x2(frame_size_wh, self.size_wh)
-        self._enlarge = Enlarger(heat_hw, (height, width))
+        self._shrink = Nearest(frame_size_wh, self.size_wh)
+        self._enlarge = Enlarger(heat_hw, (-(-height // BLOCK), -(-width // BLOCK)))
         # The share of the colour grows with the heat from exactly 0: where it is cold the photo is untouched.
-        share = np.rint(UNIT * STRONGEST_BLEND * np.arange(256) / 255).astype(np.uint16)[:, None]
-        self._photo_share = UNIT - share
-        self._colour_part = share * heat_colours()
+        warmth = np.maximum(np.arange(256) - COLD_LEVEL, 0) / (255 - COLD_LEVEL)
+        share = np.rint(UNIT * STRONGEST_BLEND * warmth).astype(np.uint16)[:, None]
+        # For each level what a row of a block needs: BLOCK pixels of three channels.
+        self._photo_share = np.tile(UNIT - share, 3 * BLOCK)
+        self._colour_part = np.tile(share * heat_colours(), BLOCK)
 
     def __call__(self, frame_rgb: np.ndarray, result: Result, mode: str) -> np.ndarray:
         """frame_rgb: uint8 of frame_size_wh; mode: one of MODES. Returns uint8 (H, W, 3) of size_wh, a new array."""
-        canvas = self._stretch(frame_rgb).copy()
-        if mode == "heatmap" and result.heat.any():
-            canvas = self.blend(canvas, result.heat)
+        canvas = self._shrink(frame_rgb)
+        if mode == "heatmap":
+            self._blend_in(canvas, result.heat)
         if mode == "box" and result.box_xyxy is not None:
             draw_box(canvas, self._on_canvas(result.box_xyxy))
         draw_text(canvas, f"{result.label} {result.score:.2f}")
@@ -61,11 +72,29 @@ class Overlay:
 
     def blend(self, canvas: np.ndarray, heat: np.ndarray) -> np.ndarray:
         """canvas: uint8 (H, W, 3) of size_wh; heat: (h, w), 1 full. Returns canvas * (1 - share) + colour * share."""
-        level = np.rint(np.minimum(self._enlarge(heat), 1) * 255).astype(np.uint8)
-        blended = canvas * self._photo_share[level]
-        blended += self._colour_part[level]
-        blended >>= 8
-        return blended.astype(np.uint8)
+        blended = canvas.copy()
+        self._blend_in(blended, heat)
+        return blended
+
+    def _blend_in(self, canvas: np.ndarray, heat: np.ndarray) -> None:
+        """The same, in canvas; only the part of it that is warm is touched."""
+        if not heat.any():
+            return
+        level = (np.minimum(self._enlarge(heat), FULL) * HIGHEST_LEVEL + HALF).astype(np.uint8)
+        (top, bottom), (left, right) = (warm_span(level.max(axis=axis)) for axis in (1, 0))
+        level = level[top:bottom, left:right]
+        warm = canvas[top * BLOCK : bottom * BLOCK, left * BLOCK : right * BLOCK]
+        photo_share, colour_part = (
+            table.take(level, axis=0).reshape(len(level), level.shape[1] * BLOCK, 3)[:, : warm.shape[1]]
+            for table in (self._photo_share, self._colour_part)
+        )
+        for first in range(BLOCK):
+            rows = warm[first::BLOCK]
+            blended = rows.astype(np.uint16)
+            blended *= photo_share[: len(rows)]
+            blended += colour_part[: len(rows)]
+            blended >>= EIGHT_BITS
+            rows[...] = blended
 
     def _on_canvas(self, box: Box) -> Box:
         (frame_w, frame_h), (width, height) = self.frame_size_wh, self.size_wh
@@ -87,6 +116,20 @@ def draw_box(canvas: np.ndarray, box: Box) -> None:
 def draw_text(canvas: np.ndarray, text: str) -> None:
     """Text on a dark plate in the top left corner, cut off at the canvas' edge; changes canvas, uint8 (H, W, 3)."""
     scale = max(1, canvas.shape[0] // TEXT_SCALE_HEIGHT)
-    mask = np.pad(text_mask(text), 2).repeat(scale, axis=0).repeat(scale, axis=1)
-    plate = canvas[: mask.shape[0], : mask.shape[1]]
-    plate[...] = np.where(mask[: plate.shape[0], : plate.shape[1], None], TEXT_RGB, PLATE_RGB)
+    margin = text_tile("", scale)
+    plate = np.concatenate([margin, *(text_tile(character, scale) for character in text), margin], axis=1)
+    height, width = min(len(plate), canvas.shape[0]), min(plate.shape[1], canvas.shape[1])
+    canvas[:height, :width] = plate[:height, :width]
+
+
+@lru_cache(maxsize=256)
+def text_tile(character: str, scale: int) -> np.ndarray:
+    """A character on its piece of the plate, uint8 (h, w, 3), drawn once; "" is the margin left and right."""
+    mask = np.pad(text_mask(character), ((TEXT_MARGIN, TEXT_MARGIN), (0, 0 if character else TEXT_MARGIN)))
+    return np.where(mask.repeat(scale, axis=0).repeat(scale, axis=1)[..., None], TEXT_RGB, PLATE_RGB).astype(np.uint8)
+
+
+def warm_span(values: np.ndarray) -> tuple[int, int]:
+    """From the first level above COLD_LEVEL to the last, as (first, end), end exclusive; both 0 when there is none."""
+    warm = (values > COLDEST).tobytes()  # a byte per value
+    return max(0, warm.find(1)), warm.rfind(1) + 1

@@ -5,10 +5,13 @@ what it saw when it was trained; OpenCV's and Pillow's resizes differ between ve
 """
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from .errors import FrameError
 
+ROUND_UP, QUARTER = np.array(2, np.uint16), np.array(2, np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 on every call
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
 
 
@@ -42,35 +45,92 @@ def sample_positions(source: int, target: int) -> np.ndarray:
     return ((2 * k + 1) * source // (4 * target)).astype(np.intp)
 
 
+def nearest_positions(source: int, target: int) -> np.ndarray:
+    """Which of `source` places each of `target` is nearest to: floor((k + 0.5) * source / target), (target,) intp."""
+    k = np.arange(target, dtype=np.int64)
+    return ((2 * k + 1) * source // (2 * target)).astype(np.intp)
+
+
 class Stretch2x2:
     """The resize rule "stretch-2x2" for one pair of sizes: stretch the whole frame; a pixel is the mean of 2x2 samples.
 
     The samples' places are worked out once, here; a call gathers and averages. When enlarging the four samples fall
     together and the rule is nearest neighbour.
+
+    numpy copies single bytes quickly only when they land side by side, and a pixel is but three of them. So the columns
+    are gathered standing upright, each a run down the frame: image and samples are kept transposed until the last step.
     """
 
     def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
         self.source_size_wh = source_size_wh
         self.target_size_wh = target_size_wh
         (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
-        columns = sample_positions(source_w, target_w).reshape(target_w, 2)
-        rows = sample_positions(source_h, target_h).reshape(target_h, 2) * source_w
-        corners = [rows[:, i, None] + columns[None, :, j] for i in (0, 1) for j in (0, 1)]
-        self._index = np.stack(corners).reshape(4, target_h * target_w)
-        self._samples = np.empty((4, target_h * target_w, 3), np.uint8)
-        self._sums = np.empty((target_h * target_w, 3), np.uint16)
+        rows, columns = sample_positions(source_h, target_h), sample_positions(source_w, target_w)
+        self._row_index = np.concatenate([rows[0::2], rows[1::2]])  # every image row's upper sample, then every lower one
+        self._rows = np.empty((2 * target_h, source_w * 3), np.uint8)
+        self._samples = np.empty((2, 2, target_w, 3, target_h), np.uint8)  # upper and lower; left and right
+        pixels = self._rows.reshape(2, target_h, source_w, 3)
+        self._gathering = [pair for side in (0, 1) for pair in upright(pixels, columns[side::2], self._samples[:, side])]
+        self._pairs = np.empty((2, target_w, 3, target_h), np.uint16)
+        self._sums = np.empty((target_w, 3, target_h), np.uint16)
+        self._means = np.empty((target_w * 3, target_h), np.uint8)
         self._image = np.empty((target_h, target_w, 3), np.uint8)
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3); the next call overwrites it."""
-        pixels = frame_rgb.reshape(-1, 3)
         # mode="clip" lets numpy write straight into `out`; the index is in range by construction.
-        np.take(pixels, self._index, axis=0, out=self._samples, mode="clip")
-        np.add.reduce(self._samples, axis=0, dtype=np.uint16, out=self._sums)
-        self._sums += 2
-        self._sums >>= 2
-        np.copyto(self._image.reshape(-1, 3), self._sums, casting="unsafe")
+        np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
+        for samples, pixels in self._gathering:
+            samples[...] = pixels
+        np.add(self._samples[0], self._samples[1], out=self._pairs, dtype=np.uint16)
+        np.add(self._pairs[0], self._pairs[1], out=self._sums)
+        self._sums += ROUND_UP
+        self._sums >>= QUARTER
+        self._means.reshape(self._sums.shape)[...] = self._sums
+        self._image.reshape(len(self._image), -1)[...] = self._means.T
         return self._image
+
+
+class Nearest:
+    """A picture of another size to look at, quick rather than fine: every pixel is the nearest one of the frame.
+
+    Pixels are copied in pairs, as three 16-bit numbers, where widths allow: that is half the work.
+    """
+
+    def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
+        (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
+        together = 2 if target_w < source_w and source_w % 2 == target_w % 2 == 0 else 1
+        self._row_index = nearest_positions(source_h, target_h)
+        self._rows = np.empty((target_h, source_w * 3), np.uint8)
+        pixels = self._rows.view(f"u{together}").reshape(target_h, source_w // together, 3)
+        columns = nearest_positions(source_w // together, target_w // together)
+        self._standing = np.empty((len(columns), 3, target_h), pixels.dtype)
+        self._gathering = upright(pixels, columns, self._standing)
+
+    def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
+        """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3), a new array."""
+        np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
+        for standing, pixels in self._gathering:
+            standing[...] = pixels
+        target_h = self._standing.shape[-1]
+        return np.ascontiguousarray(self._standing.reshape(-1, target_h).T).view(np.uint8).reshape(target_h, -1, 3)
+
+
+def upright(pixels: np.ndarray, columns: np.ndarray, out: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """How to gather columns of pixels, (..., H, W, C), into out, (..., K, C, H): views; copy every second to its first.
+
+    columns: (K,) positions that repeat, moved on by a fixed step, after a while: each pair takes the columns that are a
+    whole number of such steps apart.
+    """
+    period, step = repetition(len(columns), pixels.shape[-2])
+    standing = np.moveaxis(pixels, -3, -1)
+    return [(out[..., first::period, :, :], standing[..., columns[first] :: step, :, :]) for first in range(period)]
+
+
+def repetition(places: int, width: int) -> tuple[int, int]:
+    """Period p and step s with columns[k + p] == columns[k] + s, for so many places spread evenly over `width`."""
+    shared = gcd(width, places)
+    return places // shared, width // shared
 
 
 def stretch_2x2(frame_rgb: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -14,10 +14,10 @@ import numpy as np
 
 from .box import BoxFinder
 from .bundle import Bundle, load_bundle
-from .heatmap import class_activation_map
+from .heatmap import class_activation_map, weighted_sums
 from .image import Stretch2x2, check_frame
 from .interpreter import load_networks
-from .quantize import Quantization, dequantize, pixel_table
+from .quantize import PixelsToInt8, Quantization, dequantize, pixel_table
 from .results import NONE_LABEL, Result
 from .scoring import classify, unit_length
 
@@ -39,7 +39,8 @@ class Pipeline:
     def __init__(self, bundle: Bundle, networks: Networks):
         self.bundle = bundle
         self.networks = networks
-        self._pixel_to_int8 = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
+        self._to_int8 = PixelsToInt8(pixel_table(bundle.subtract, bundle.divide, networks.image_quantization))
+        self._directions = np.concatenate([bundle.prototypes, bundle.cluster_centers])
         self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
         self._no_heat = np.zeros(bundle.feature_shape_hwc[:2], np.float32)
         self._no_heat.setflags(write=False)  # every result without a hand shares it
@@ -58,16 +59,16 @@ class Pipeline:
         size_wh = check_frame(frame_rgb)
         if self._stretch is None or self._stretch.source_size_wh != size_wh:
             self._stretch = Stretch2x2(size_wh, bundle.size_wh)
-        image = self._pixel_to_int8[self._stretch(frame_rgb)]
+        image = self._to_int8(self._stretch(frame_rgb))
         prepared = perf_counter()
 
         feature_map, quantized = networks(image)
         embedding = unit_length(dequantize(quantized, networks.embedding_quantization))
-        cosines = bundle.prototypes @ embedding
-        label, score, scores = classify(cosines, bundle.labels, bundle.score_scale, bundle.reject)
+        cosines = weighted_sums(self._directions, embedding)
+        label, score, scores = classify(cosines[: len(bundle.labels)], bundle.labels, bundle.score_scale, bundle.reject)
         inferred = perf_counter()
 
-        cluster = int(np.argmax(bundle.cluster_centers @ embedding))
+        cluster = int(cosines[len(bundle.labels) :].argmax())
         heat, peak_xy, box_xyxy = self._no_heat, None, None
         if label != NONE_LABEL:
             heat = class_activation_map(feature_map, networks.feature_quantization, bundle.cluster_weights[cluster])

@@ -1,6 +1,9 @@
 """From an embedding to a label: cosine to one prototype a class, softmax, and two ways to say `none`."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import exp, sqrt
+
 import numpy as np
 
 from .results import NONE_LABEL
@@ -8,14 +11,16 @@ from .results import NONE_LABEL
 
 def unit_length(vector: np.ndarray) -> np.ndarray:
     """v / |v|, (D,) float32; a zero vector stays zero."""
-    length = float(np.sqrt(vector @ vector))
+    length = sqrt(vector.dot(vector))
     return vector / np.float32(length) if length > 0 else vector
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(x_i) / sum_j exp(x_j), shifted by the maximum so that nothing overflows; (L,) to (L,)."""
-    exponentials = np.exp(logits - logits.max())
-    return exponentials / exponentials.sum()
+def softmax(logits: Sequence[float]) -> list[float]:
+    """exp(x_i) / sum_j exp(x_j), shifted by the maximum so that nothing overflows. Plain numbers: there are a few only."""
+    highest = max(logits)
+    exponentials = [exp(logit - highest) for logit in logits]
+    total = sum(exponentials)
+    return [exponential / total for exponential in exponentials]
 
 
 def classify(
@@ -32,9 +37,9 @@ def classify(
         labels: hand classes, then `none` last where the bundle has it.
     """
     hands = len(labels) - (labels[-1] == NONE_LABEL)
-    probabilities = softmax(score_scale * cosines)
-    scores = {label: float(p) for label, p in zip(labels[:hands], probabilities)}
-    best = int(np.argmax(cosines))
-    if best >= hands or cosines[best] < reject:
+    values = cosines.tolist()
+    scores = dict(zip(labels[:hands], softmax([score_scale * value for value in values])))
+    best = values.index(max(values))
+    if best >= hands or values[best] < reject:
         return NONE_LABEL, 1.0 - max(scores.values()), scores
     return labels[best], scores[labels[best]], scores

@@ -46,6 +46,21 @@ def test_given_pictures_become_places():
     assert 10 < seen < 50, "neither never nor always"
 
 
+def test_a_woven_place_repeats_itself():
+    """Noise is like itself nowhere else; woven noise is, a whole pattern further on."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+
+    def likeness(frame):
+        grey = frame.mean(axis=2) - frame.mean()
+        lags = np.fft.fftshift(np.fft.ifft2(np.abs(np.fft.fft2(grey)) ** 2).real) / (grey ** 2).sum()
+        lags[48 - 6:48 + 7, 48 - 6:48 + 7] = 0
+        return lags.max()
+
+    made = augmenter()
+    woven = [likeness(made._woven(noise)) for _ in range(40)]
+    assert likeness(noise) < 0.1 and np.median(woven) > 0.2, "a pattern larger than the frame cannot be told from noise"
+
+
 def test_someone_stands_in_some_of_the_places():
     blue = RenderedPerson(np.full((160, 192, 3), (0, 0, 255), np.uint8), np.full((160, 192), 255, np.uint8))
     places = [np.zeros((50, 50, 3), np.uint8)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.train import loudness
+from export.train import loudness, unlike
 
 
 def heard(activity, target, has_heat=1.0) -> float:
@@ -36,3 +36,11 @@ def test_turning_everything_down_does_not_help():
 
 def test_a_frame_whose_hand_is_somewhere_unknown_is_not_asked():
     assert heard(np.full((4, 4), 3.0), np.zeros((4, 4)), has_heat=0.0) == 0
+
+
+def test_a_teacher_is_missed_by_the_angle_of_the_embedding_and_by_the_map():
+    maps, embedding = tf.fill((2, 3, 3, 4), 2.0), tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    assert [float(v) for v in unlike([maps, embedding], [maps, 5 * embedding])] == [0, 0], "length is not looked at"
+    turned, error = unlike([1.5 * maps, embedding], [maps, tf.constant([[1.0, 0.0], [1.0, 0.0]])])
+    assert float(turned) == pytest.approx(0.5), "one of two frames is at a right angle"
+    assert float(error) == pytest.approx(0.25)

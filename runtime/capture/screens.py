@@ -12,7 +12,7 @@ from ..display.web import FEED_SCRIPT, LIVE_FILES, WebPage
 from ..display.window import Window
 from ..draw import BOX_RGB, PLATE_RGB, TEXT_RGB, canvas_size
 from ..font import text_mask
-from ..image import Stretch2x2
+from ..image import Nearest
 from .album import ENOUGH, KEYS, QUIT, Album
 
 KINDS = ("window", "web")
@@ -46,14 +46,14 @@ class WindowScreen:
     def __init__(self, album: Album):
         self._album = album
         self._window = Window(f"{album.folder.name}: keys take photos, {QUIT} ends")
-        self._stretch: Stretch2x2 | None = None  # for the size of the last frame
+        self._fit: tuple[tuple[int, int], Nearest] | None = None  # for the size of the last frame, which stands first
         self._last = np.zeros((HEIGHT, HEIGHT * 4 // 3, 3), np.uint8)
 
     def show(self, frame_rgb: np.ndarray, last: str, hold_ms: int) -> str:
         size_wh = frame_rgb.shape[1], frame_rgb.shape[0]
-        if self._stretch is None or self._stretch.source_size_wh != size_wh:
-            self._stretch = Stretch2x2(size_wh, canvas_size(size_wh, HEIGHT))
-        self._last = self._stretch(frame_rgb).copy()
+        if self._fit is None or self._fit[0] != size_wh:
+            self._fit = size_wh, Nearest(size_wh, canvas_size(size_wh, HEIGHT))
+        self._last = self._fit[1](frame_rgb)
         for i, (key, name) in enumerate(self._album.keys.items()):
             draw_line(self._last, f"{key} {name} {self._album.counts[name]}", i, BOX_RGB if name == last else TEXT_RGB)
         return self._window.show(self._last, hold_ms)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.box import BoxFinder, grow, scale_span, vertex
+from runtime.box import ENLARGE, BoxFinder, grow, scale_span, vertex
+from runtime.heatmap import bilinear_matrix
 from runtime.results import Box
 
 
@@ -73,3 +74,19 @@ def test_cells_become_the_pixels_they_touch():
     assert scale_span(0, 48, 48, 320) == (0, 320)
     assert scale_span(1, 2, 48, 320) == (6, 14)  # 6.67 to 13.33
     assert scale_span(3, 4, 48, 5) == (0, 1)
+
+
+@pytest.mark.parametrize("heat_hw", [(12, 12), (3, 5), (1, 4), (1, 1)])
+def test_the_box_is_that_of_the_whole_enlarged_map(heat_hw):
+    rng = np.random.default_rng(0)
+    find = BoxFinder(heat_hw, 0.5)
+    rows, columns = (bilinear_matrix(ENLARGE * cells, cells) for cells in heat_hw)
+    for _ in range(50):
+        small = rng.random(heat_hw, np.float32) ** 3
+        fine = rows @ small @ columns.T
+        spans = []
+        for values, pixels in ((fine.max(axis=0), 640), (fine.max(axis=1), 480)):
+            hottest = int(values.argmax())
+            spans.append(scale_span(*grow(values, hottest, np.float32(0.5) * values[hottest]), len(values), pixels))
+        (x0, x1), (y0, y1) = spans
+        assert find(small, (640, 480))[1] == Box(x0, y0, x1, y1)

@@ -54,7 +54,7 @@ def test_a_numpy_that_is_installed_but_cannot_be_loaded(root, broken_packages, t
         ({"numpy": "2.2.6", "ai-edge-litert": "2.3.0"}, "ai-edge-litert 2.3.0", "", 0),
         ({"numpy": "2.2.6", "tflite-runtime": "2.14.0"}, "cannot work with numpy 2.2.6", "install 'numpy<2'", 5),
         ({"numpy": "2.2.6", "tflite-runtime": "2.14.0", "ai-edge-litert": "2.3.0"}, "ai-edge-litert 2.3.0", "", 0),
-        ({"numpy": "1.26.4", "tflite-runtime": "2.14.0", "ai-edge-litert": "2.3.0"}, "tflite-runtime 2.14.0", "", 0),
+        ({"numpy": "1.26.4", "tflite-runtime": "2.14.0", "ai-edge-litert": "2.3.0"}, "ai-edge-litert 2.3.0", "", 0),
     ],
 )
 def test_the_interpreter_that_will_be_used_is_named(installed, found, mend, exit_code):

@@ -41,6 +41,27 @@ def test_full_heat_by_hand():
     assert blended[0, 0].tolist() == [(255 * 77 + 128 * 179) >> 8, 255 * 77 >> 8, 255 * 77 >> 8]
 
 
+def test_heat_of_5_percent_counts_as_cold_and_a_little_more_shows(photo_rgb):
+    overlay = Overlay((64, 48), (1, 1), (64, 48))
+    assert (overlay.blend(photo_rgb, np.full((1, 1), 0.047, np.float32)) == photo_rgb).all()
+    assert (overlay.blend(photo_rgb, np.full((1, 1), 0.07, np.float32)) != photo_rgb).any()
+
+
+def test_a_warm_spot_leaves_the_rest_of_the_photo_alone(photo_rgb):
+    heat = np.zeros((8, 8), np.float32)
+    heat[6, 1] = 1  # a cell of 8x6 pixels: x 8..15, y 36..41
+    changed = (Overlay((64, 48), (8, 8), (64, 48)).blend(photo_rgb, heat) != photo_rgb).any(axis=2)
+    assert changed[37:41, 9:15].all()
+    rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
+    assert rows.min() >= 24 and columns.max() < 24
+
+
+def test_a_canvas_that_is_no_multiple_of_a_block_is_blended_to_its_edges():
+    white = np.full((11, 9, 3), 255, np.uint8)
+    blended = Overlay((9, 11), (1, 1), (9, 11)).blend(white, np.ones((1, 1), np.float32))
+    assert (blended == blended[0, 0]).all() and (blended != white).any()
+
+
 def test_more_than_full_heat_is_drawn_as_full():
     white = np.full((2, 2, 3), 255, np.uint8)
     overlay = Overlay((2, 2), (1, 1), (2, 2))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.heatmap import Enlarger, bilinear_matrix, class_activation_map
+from runtime.heatmap import Enlarger, bilinear_matrix, class_activation_map, weighted_sums
 from runtime.quantize import Quantization
 
 RELU6 = Quantization(6 / 255, -128)
@@ -36,3 +36,9 @@ def test_bilinear_rows_add_up_to_one_for_any_sizes():
 def test_enlarging_keeps_rows_and_columns_apart():
     small = np.array([[0, 1]], np.float32)
     assert Enlarger((1, 2), (2, 4))(small).tolist() == [[0, 0.25, 0.75, 1]] * 2
+
+
+def test_weighted_sums_are_the_matrix_product():
+    rng = np.random.default_rng(0)
+    rows, weights = rng.random((144, 96), np.float32), rng.random(96, np.float32)
+    np.testing.assert_allclose(weighted_sums(rows, weights), rows @ weights, rtol=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import FrameError
-from runtime.image import Stretch2x2, check_frame, sample_positions, stretch_2x2
+from runtime.image import Nearest, Stretch2x2, check_frame, nearest_positions, repetition, sample_positions, stretch_2x2
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,64 @@ def test_a_view_of_a_frame_gives_what_its_copy_gives():
     frame_rgb = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)[::-1, ::2]
     stretch = Stretch2x2((20, 30), (9, 8))
     assert (stretch(frame_rgb).copy() == stretch(frame_rgb.copy())).all()
+
+
+def slow_stretch(frame_rgb: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """The rule "stretch-2x2" word by word: four samples for every pixel, their mean with halves rounded up."""
+    height, width = frame_rgb.shape[:2]
+    image = np.empty((size_wh[1], size_wh[0], 3), np.uint8)
+    for y, x in np.ndindex(size_wh[1], size_wh[0]):
+        rows = [(2 * (2 * y + i) + 1) * height // (4 * size_wh[1]) for i in (0, 1)]
+        columns = [(2 * (2 * x + j) + 1) * width // (4 * size_wh[0]) for j in (0, 1)]
+        total = sum(frame_rgb[row, column].astype(int) for row in rows for column in columns)
+        image[y, x] = (total + 2) >> 2
+    return image
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (13, 7), (32, 32), (24, 40)])
+@pytest.mark.parametrize(
+    "frame_wh",
+    [(1, 1), (2, 3), (7, 5), (31, 33), (32, 32), (64, 48), (97, 95), (106, 80), (107, 81), (320, 240), (5, 400), (320, 180)],
+)
+def test_the_stretch_is_the_rule_bit_for_bit(frame_wh, size_wh):
+    frame_rgb = np.random.default_rng(sum(frame_wh)).integers(0, 256, (*frame_wh[::-1], 3), np.uint8)
+    assert (stretch_2x2(frame_rgb, size_wh) == slow_stretch(frame_rgb, size_wh)).all()
+
+
+@pytest.mark.parametrize("frame_wh", [(640, 480), (1280, 720), (1920, 1080), (641, 479)])
+def test_a_camera_s_frame_is_stretched_to_the_network_bit_for_bit(frame_wh):
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (*frame_wh[::-1], 3), np.uint8)
+    assert (stretch_2x2(frame_rgb, (96, 96)) == slow_stretch(frame_rgb, (96, 96))).all()
+
+
+@pytest.mark.parametrize(("source", "target"), [(640, 96), (641, 96), (1920, 96), (1, 96), (96, 96), (7, 5)])
+def test_places_repeat_after_a_period(source, target):
+    period, step = repetition(target, source)
+    samples = sample_positions(source, target)
+    for places in (samples[0::2], samples[1::2], nearest_positions(source, target)):
+        assert (places[period:] == places[:-period] + step).all()
+        assert places[period - 1] < step  # so that a slice from there on has as many as are wanted
+
+
+def test_a_picture_s_pixels_are_the_frame_s_nearest():
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
+    for size_wh in [(41, 30), (82, 60), (17, 11), (123, 7), (1, 1)]:
+        expected = frame_rgb[nearest_positions(30, size_wh[1])][:, nearest_positions(41, size_wh[0])]
+        assert (Nearest((41, 30), size_wh)(frame_rgb) == expected).all()
+
+
+def test_a_picture_of_even_widths_is_made_of_pairs_less_than_a_pixel_s_width_off():
+    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[None, :, None], (4, 240, 3))  # says its column
+    picture = Nearest((240, 4), (108, 4))(ramp)
+    assert (picture == picture[:1, :, :1]).all()
+    columns = picture[0, :, 0].astype(int)
+    assert (columns[1::2] == columns[0::2] + 1).all()
+    middles = (np.arange(108) + 0.5) * 240 / 108
+    assert np.abs(columns + 0.5 - middles).max() < 240 / 108
+
+
+def test_a_new_picture_leaves_the_last_one_alone():
+    shrink = Nearest((4, 2), (2, 2))
+    first = shrink(np.zeros((2, 4, 3), np.uint8))
+    shrink(np.full((2, 4, 3), 9, np.uint8))
+    assert not first.any()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -133,9 +134,19 @@ def test_no_interpreter_names_both_and_the_command(monkeypatch):
     assert "-m pip install" in words or "-m venv" in words
 
 
+def test_the_cheaper_interpreter_is_taken_where_both_are_installed(monkeypatch):
+    for name in ("ai_edge_litert", "tflite_runtime"):
+        module = types.ModuleType(f"{name}.interpreter")
+        module.Interpreter = name
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(runtime.interpreter, "_obstacle", lambda module: None)
+    assert find_interpreter()[1] == "ai_edge_litert"
+
+
 def test_numpy_2_under_tflite_runtime_is_explained(monkeypatch):
     monkeypatch.setattr(runtime.interpreter.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(runtime.interpreter, "CANDIDATES", runtime.interpreter.CANDIDATES[:1])
+    monkeypatch.setattr(runtime.interpreter, "CANDIDATES", runtime.interpreter.CANDIDATES[1:])
     monkeypatch.setattr(np, "__version__", "2.2.6")
     with pytest.raises(InterpreterError, match="tflite-runtime: cannot work with numpy 2.2.6, it needs numpy<2"):
         find_interpreter()
@@ -143,7 +154,7 @@ def test_numpy_2_under_tflite_runtime_is_explained(monkeypatch):
 
 def test_tensorflow_imported_first_is_explained(monkeypatch):
     monkeypatch.setattr(runtime.interpreter.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(runtime.interpreter, "CANDIDATES", runtime.interpreter.CANDIDATES[:1])
+    monkeypatch.setattr(runtime.interpreter, "CANDIDATES", runtime.interpreter.CANDIDATES[1:])
     monkeypatch.setattr(np, "__version__", "1.26.4")
     monkeypatch.setitem(sys.modules, "tensorflow", object())
     with pytest.raises(InterpreterError, match="in a process that imported tensorflow first"):
