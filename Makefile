@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help export check cams demo test test-workstation test-runtime test-runtime-313 lint bench soak pi-test data dist deploy rollback clean
+.PHONY: help export check cams demo test test-workstation test-runtime test-runtime-313 lint bench bench-pi soak pi-test data dist deploy rollback clean
 
 PYTHON ?= python3
 
@@ -88,8 +88,11 @@ pi-test: .venv/.installed .venv-runtime/.installed $(if $(PYTHON_313),.venv-runt
 
 PI_DATA = $(or $(DATA),$(wildcard data/janken_dataset),$(RENDERED))
 
-bench: .venv/.installed ## time a frame: Grad-CAM, the reference loop, ours float, ours int8
-	.venv/bin/python scripts/bench.py
+bench: .venv/.installed ## time a frame beside its peers on this machine: Grad-CAM, the reference loop, FOMO, ours [BUNDLE=]
+	.venv/bin/python scripts/bench.py $(call flag,bundle,$(BUNDLE))
+
+bench-pi: .venv/.installed ## count a frame's instructions on emulated Pis, peers beside, fail above the targets [BUNDLE=]
+	.venv/bin/python scripts/bench_pi.py $(call flag,bundle,$(BUNDLE)) $(ARGS)
 
 data: .venv/.installed ## download the two public photo sets into data/
 	.venv/bin/python scripts/fetch_data.py

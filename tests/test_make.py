@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["export", "check", "cams", "demo", "test", "lint", "soak", "pi-test", "bench", "data", "dist", "deploy", "rollback",
-         "clean"]
+VERBS = ["export", "check", "cams", "demo", "test", "lint", "soak", "pi-test", "bench", "bench-pi", "data", "dist", "deploy",
+         "rollback", "clean"]
 
 # Stands in for PYTHON: `-m venv FOLDER` lays down another stand-in, whose pip says it installs.
 FAKE_PYTHON = r"""#!/bin/sh
