@@ -19,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chat
 
 from calibration import annotation, anomaly, anomaly_photos, compare, heldout, photos, report  # noqa: E402
 from calibration.heldout import HeldOut  # noqa: E402
+from calibration.metrics import measurable  # noqa: E402
 from calibration.photos import DataError, Photo  # noqa: E402
 from runtime.bundle import Bundle, load_bundle  # noqa: E402
 from runtime.errors import BundleError, EdgeError  # noqa: E402
@@ -120,15 +121,6 @@ def float_path(bundle: Path) -> Path:
     """Where `make export` leaves the float network of a bundle folder or .tar.gz."""
     bundle = bundle.resolve()
     return bundle.with_name(f"{bundle.name.removesuffix('.tar.gz')}-float.keras")
-
-
-def measurable(value):
-    """The same with None for nan, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: measurable(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [measurable(entry) for entry in value]
-    return None if value != value else value
 
 
 def load_float(path: Path, bundle: Bundle):

@@ -57,3 +57,12 @@ def confusion(said: list[str], true: list[str], labels: list[str]) -> np.ndarray
     for a, b in zip(true, said):
         table[labels.index(a), labels.index(b)] += 1
     return table
+
+
+def measurable(value):
+    """Nested dicts and lists of figures, with None for nan, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: measurable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [measurable(entry) for entry in value]
+    return None if value != value else value

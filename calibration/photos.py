@@ -6,7 +6,7 @@ A data set is a folder of class folders (`gu/ choki/ pa/ ...`). Optional beside 
 * masks, PNG, 255 = object, at `<masks>/<class>/<photo stem>.png`, where `<masks>` is the sibling folder named
   `<data set without _dataset>_masks`; its `hand_boxes.tsv`, when there, cuts a forearm off the mask.
 
-A class folder called `none` or `other` holds frames to be rejected; both become the label `none`.
+A class folder called `none` or `other`, however it is capitalised, holds frames to be rejected; both become the label `none`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import hashlib
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from runtime.camera.images import PHOTO_SUFFIXES, photo_decoder
+from runtime.capture.album import ENOUGH
 from runtime.errors import SourceError
 
 NONE = "none"
@@ -36,6 +38,7 @@ TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 LEAST_SESSIONS, LEAST_CLASS_SESSIONS = 5, 3  # from here on whole sessions are held out; below, the end of each class
 MISSING_COST = 10.0  # of a class in no photo of a set; one that is all in validation costs 9
 LEAST_PHOTOS = 3  # of a class: one each to train, validate and test
+MOST_CLASSES = 50  # beside `none`
 
 
 class DataError(Exception):
@@ -69,25 +72,28 @@ def scan(folders: Sequence[Path]) -> list[Photo]:
     photos: list[Photo] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise DataError(f"data folder {folder} does not exist; give a folder that holds one folder per class")
+            raise DataError(f"data folder {folder} does not exist, or is no folder; give one that holds one folder per class")
         classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
         if not classes:
             raise DataError(f"{folder} holds no class folders; expected e.g. {folder}/gu, {folder}/choki, {folder}/pa")
         masks = folder.parent / (folder.name.removesuffix("_dataset") + "_masks")
         boxes = _read_boxes(folder / "boxes.tsv") or _read_boxes(masks / "hand_boxes.tsv")
         for class_folder in classes:
-            files = sorted(f for f in class_folder.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES)
+            files = sorted(f for f in class_folder.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES and f.name[0] != ".")
             if not files:
                 raise DataError(f"class folder {class_folder} holds no photos; add some or remove the folder")
             photos += [_photo(folder, file, boxes, masks) for file in files]
     hands = labels_of(photos)[:-1]
     if len(hands) < 2:
-        raise DataError(f"only one class found ({', '.join(hands) or 'none'}); a classifier needs at least two")
+        raise DataError(f"only one class found ({', '.join(hands) or 'none'}); a classifier needs at least two beside `none`")
+    if len(hands) > MOST_CLASSES:
+        raise DataError(f"{len(hands)} classes found; at most {MOST_CLASSES} beside `none` are supported: each folder in "
+                        f"{', '.join(map(str, folders))} counts as one, unless its name begins with . or _")
     return photos
 
 
 def _photo(folder: Path, file: Path, boxes: dict, masks: Path) -> Photo:
-    label = NONE if file.parent.name in NONE_FOLDERS else file.parent.name
+    label = NONE if file.parent.name.lower() in NONE_FOLDERS else file.parent.name
     relative = f"{file.parent.name}/{file.name}"
     mask = masks / file.parent.name / f"{file.stem}.png"
     box_xyxy, box_size_wh = boxes.get(relative, (None, None))
@@ -192,8 +198,29 @@ def load(photos: Sequence[Photo]) -> tuple[list[Photo], list[np.ndarray]]:
 
     Boxes are scaled with their photo. Raises DataError when a class loses all of its photos.
     """
+    pairs = list(_read(photos))
+    kept, frames = [photo for photo, _ in pairs], [frame for _, frame in pairs]
+    _refuse_lost_classes(photos, kept)
+    return kept, frames
+
+
+def readable(photos: Sequence[Photo]) -> list[Photo]:
+    """The photos that `load` would keep, named likewise: to be asked before they are split and minutes are spent on them."""
+    whole = {photo.path for photo, _ in _read(tqdm(photos, desc="reading", unit="photo", mininterval=2))}
+    kept = [photo for photo in photos if photo.path in whole]
+    _refuse_lost_classes(photos, kept)
+    return kept
+
+
+def _refuse_lost_classes(photos: Sequence[Photo], kept: Sequence[Photo]) -> None:
+    lost = {p.label for p in photos} - {p.label for p in kept}
+    if lost:
+        raise DataError(f"no readable photo is left in class {', '.join(sorted(lost))}; the lines above name the files")
+
+
+def _read(photos: Iterable[Photo]) -> Iterator[tuple[Photo, np.ndarray]]:
+    """The photos that can be used, one by one; the others are named on stderr."""
     decode = photo_decoder()  # the runtime's own, so that both sides see the same pixels
-    kept, frames = [], []
     for photo in photos:
         try:
             frame_rgb = decode(photo.path)
@@ -212,12 +239,7 @@ def load(photos: Sequence[Photo]) -> tuple[list[Photo], list[np.ndarray]]:
             sx, sy = frame_rgb.shape[1] / box_w, frame_rgb.shape[0] / box_h
             x0, y0, x1, y1 = photo.box_xyxy
             photo = replace(photo, box_xyxy=(x0 * sx, y0 * sy, x1 * sx, y1 * sy), box_size_wh=None)
-        kept.append(photo)
-        frames.append(frame_rgb)
-    lost = {p.label for p in photos} - {p.label for p in kept}
-    if lost:
-        raise DataError(f"no readable photo is left in class {', '.join(sorted(lost))}; the lines above name the files")
-    return kept, frames
+        yield photo, frame_rgb
 
 
 def pictures(folder: Path) -> list[np.ndarray]:
@@ -246,6 +268,24 @@ def box_mask(box_xyxy: tuple | None, size_wh: tuple[int, int]) -> np.ndarray:
         x0, y0, x1, y1 = (round(v) for v in box_xyxy)
         mask[max(0, y0):y1, max(0, x0):x1] = 255
     return mask
+
+
+def advice(photos: Sequence[Photo]) -> list[str]:
+    """Lines on what is missing that would help, and what is done without it; empty for a set that has everything."""
+    counts = Counter(p.label for p in photos)
+    few = [f"{label} {counts[label]}" for label in labels_of(photos) if 0 < counts[label] < ENOUGH]
+    placed = sum(p.label != NONE and (p.box_xyxy is not None or p.mask_path is not None) for p in photos)
+    lines = []
+    if few:
+        lines.append(f"few photos: {', '.join(few)}; from {ENOUGH} a class on a bundle is worth a try, and what is measured on "
+                     "so few held-out ones says little")
+    if not counts[NONE]:
+        lines.append(f"no class folder `{NONE}`: " + (
+            "parts of the photos beside the boxes, and drawn places, stand for it" if placed else
+            "drawn places stand for it, which are unlike real ones; photos of the empty place in such a folder help most"))
+    if not placed:
+        lines.append("no boxes and no masks: the heat is not taught its place, it comes from Grad-CAM's weights alone")
+    return lines
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:

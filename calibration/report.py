@@ -39,7 +39,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
 NONE_COLOUR = "#767676"
 RIGHT_RGB, WRONG_RGB = "0 114 178", "213 94 0"  # the first two of them
 WORDS = {  # figures whose name alone does not read well
-    "accuracy_by_label_mean": "accuracy, mean over labels", "accuracy_hands": "accuracy, hands only",
+    "accuracy_by_label_mean": "accuracy, mean over labels", "accuracy_hands": "accuracy, `none` left out",
     "accuracy_int8": "accuracy of int8", "accuracy_drop": "accuracy lost by int8", "box_iou": "box IoU",
     "size_mb": "size, MB",
     "embedding_cosine_mean": "embedding cosine, mean", "embedding_cosine_worst": "embedding cosine, worst",
@@ -73,7 +73,7 @@ def text(summary: dict[str, Any]) -> str:
     (of each Verdict), and "frames", what was judged on, in words.
     """
     measured, columns = summary["float"], ("float", "int8")
-    lines = [f"\nmeasured on {measured['frames']} {summary['frames']}, {measured['hands']} of them with a hand",
+    lines = [f"\nmeasured on {measured['frames']} {summary['frames']}, {measured['hands']} of them not `none`",
              " " * 32 + "".join(f"{name:>8}" for name in columns)]
     lines += [f"{figure:<32}" + "".join(f"{number(summary[name][figure]):>8}" for name in columns)
               for figure, _, _ in _quality_rows(summary)]
@@ -153,7 +153,7 @@ def _gate(summary: dict[str, Any]) -> str:
 def _quality(summary: dict[str, Any]) -> str:
     rows = [(_words(figure), number(a), number(b)) for figure, a, b in _quality_rows(summary)]
     return section("How right each is", "Shares of frames, and for boxes the mean IoU with the true box (a missing box "
-                   "counts as 0). False alarms: frames without a hand that got one.",
+                   "counts as 0). False alarms: frames of `none` that got another label.",
                    table(("", "float", "int8"), rows))
 
 

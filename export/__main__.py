@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
                           "rendered hands only)")
     top.add_argument("--task", choices=["classify", "anomaly"], default="classify",
                      help="anomaly: learn one folder of normal photos, show what is unlike them (without --data: drawn rings)")
-    top.add_argument("--name", default=None, help="name of the bundle (default janken; for anomalies the folder's, or rings)")
+    top.add_argument("--name", type=_name, default=None,
+                     help="name of the bundle (default janken; for anomalies the folder's, or rings)")
     top.add_argument("--size", type=int, default=224,
                      help="for anomalies: side of the network's input in pixels; 160 is twice as fast (default %(default)s)")
     top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
@@ -41,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--out", type=Path, default=Path("dist"), help="folder for the bundle (default %(default)s)")
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,
-                     help="training batches of 64 (default: from the checkpoint 250, without photos none; else 2000)")
+                     help="training batches of 64 (default: from the checkpoint 250, without photos none, for other classes "
+                          "than gu, choki and pa 500; else 2000)")
     top.add_argument("--int8-steps", type=int, default=None,
                      help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
@@ -77,6 +80,12 @@ def parser() -> argparse.ArgumentParser:
     frames.add_argument("--file", type=Path, default=Path("build/heldout-rendered.npz"))
     frames.add_argument("--count", type=int, default=200)
     return top
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise argparse.ArgumentTypeError(f"given {text!r}, expected letters, digits and . _ - (it becomes a folder's name)")
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:

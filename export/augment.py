@@ -76,7 +76,7 @@ class Augmenter:
         self.scenes: dict[str, list[Scene]] = {}
         self.cutouts: dict[str, list[Cutout]] = {}
         self.rendered: dict[str, list[Cutout]] = {}
-        self.empty: list[np.ndarray] = []  # parts of the photos without a hand
+        self.empty: list[np.ndarray] = []  # photos of `none`, and parts of the others without a hand
         self.places = places  # pictures of anything but hands
         self.people = people
         for photo, frame in zip(photos, frames):
@@ -100,6 +100,8 @@ class Augmenter:
         self.scenes.setdefault(photo.label, []).append(Scene(frame_rgb, photo.label, photo.box_xyxy, hand))
         if photo.box_xyxy:
             self.empty += parts_without(frame_rgb, photo.box_xyxy if not masks else bounds(masks[0]))
+        elif photo.name.split("/")[-2].lower() == NONE:  # `other` shows what is rejected, but no empty place
+            self.empty.append(frame_rgb)
 
     # --- one sample -------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ HANDS_PER_PERSON = 4  # rendered
 REFERENCE_FRAMES = 2400  # augmented frames that prototypes and clusters are fitted on
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
+NEW_STEPS, NEW_RATE = 500, 5e-4  # from the checkpoint, for classes that it does not know
+CLASS_FRAMES = 40  # of each class, roughly, that its centre is guessed from before training
 KEEP_EVERY = 500  # training batches
 INT8_STEPS = 900  # as measured, see models/README.md
 INT8_AGAIN = 400  # where weights survived it before, but the ranges of the layers now come from rendered frames
@@ -59,10 +61,14 @@ class Material:
 def gather(options: argparse.Namespace) -> Material:
     """Read the photos and draw the hands. Raises DataError when the photos cannot be used."""
     folders = options.data or photos_module.public_folders()
-    photos = photos_module.split(photos_module.scan(folders)) if folders else []  # the same for every seed, see model.seen_by
+    photos = photos_module.readable(photos_module.scan(folders)) if folders else []
+    photos = photos_module.split(photos)  # the same for every seed, see model.seen_by
     labels = photos_module.labels_of(photos) if photos else [*photos_module.JANKEN_ORDER, NONE]
-    print(f"photos from {', '.join(map(str, folders))}\n{photos_module.describe(photos)}" if photos
-          else "no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
+    if photos:
+        print(f"photos from {', '.join(map(str, folders))}", photos_module.describe(photos), *photos_module.advice(photos),
+              sep="\n", flush=True)
+    else:
+        print("no photos (give DATA=, or run `make data`): everything below is measured on RENDERED hands")
     kept, frames = photos_module.load(_of(photos, "train")) if photos else ([], [])
     hands = rendered_hands(options.rendered, options.seed) if set(labels) - {NONE} == JANKEN and options.rendered else []
     people = rendered_people(len(hands) // HANDS_PER_PERSON, options.seed) if len(hands) >= HANDS_PER_PERSON else []
@@ -75,6 +81,7 @@ def build(options: argparse.Namespace) -> Path:
     start = time.monotonic()
     keras.utils.set_random_seed(options.seed)
     material = gather(options)
+    options.clusters = max(options.clusters, len(material.labels) - 1)  # with fewer, classes would share their heat
     trained = model.build(options.backbone or model.BACKBONE, options.init)
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
@@ -123,9 +130,12 @@ def build(options: argparse.Namespace) -> Path:
 def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace, seen: dict) -> int:
     """Train `network` in place; returns the number of batches. A long run keeps its weights now and then, if that was asked."""
     from_checkpoint = options.init == "checkpoint"
-    usual = (CHECKPOINT_STEPS if augmenter.scenes else 0) if from_checkpoint else FULL_STEPS
+    if from_checkpoint and set(augmenter.labels) - {NONE} <= JANKEN:
+        usual, rate = CHECKPOINT_STEPS if augmenter.scenes else 0, CHECKPOINT_RATE
+    else:
+        usual, rate = (NEW_STEPS, NEW_RATE) if from_checkpoint else (FULL_STEPS, FULL_RATE)
     steps = usual if options.steps is None else options.steps
-    recipe = train.Recipe(steps=steps, learning_rate=CHECKPOINT_RATE if from_checkpoint else FULL_RATE,
+    recipe = train.Recipe(steps=steps, learning_rate=rate,
                           top_channels=options.top_channels, loss=options.loss)
     if steps:
         head = ArcFace(len(augmenter.labels))
@@ -143,7 +153,7 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
 
 def _class_means(network: keras.Model, augmenter: augment.Augmenter) -> np.ndarray:
     """Where the classes lie already (L, D): random centres would first pull a trained network to pieces."""
-    batch = augmenter.batch(512)
+    batch = augmenter.batch(max(512, CLASS_FRAMES * len(augmenter.labels)))
     return prototypes(network.predict(model.normalise(batch.frames), verbose=0)[1], batch.labels, len(augmenter.labels))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.metrics import measurable
 from runtime.bundle import (
     CLUSTER_CENTERS,
     CLUSTER_WEIGHTS,
@@ -95,7 +96,7 @@ def write_manifest(folder: Path, fields: dict[str, Any]) -> Bundle:
         content = (folder / name).read_bytes()
         files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     manifest = {"schema": SCHEMA, **fields, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    (folder / MANIFEST).write_text(json.dumps(measurable(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return load_bundle(folder)
 
 

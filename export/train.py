@@ -73,10 +73,10 @@ def loudness(feature_map: tf.Tensor, target: tf.Tensor, has_heat: tf.Tensor) -> 
 
     All that the embedding learns of a frame passes through this map: silence there is what keeps a patterned rug from being
     taken for a hand. Only cells a whole cell away from the hand count, and the activity on hands is a constant, so that
-    silence is not bought by turning everything down.
+    silence is not bought by turning everything down. Where nobody knows the hand's place, the whole frame stands for it.
     """
     activity = tf.reduce_mean(feature_map, axis=-1)
-    on = target * has_heat[:, None, None]
+    on = tf.where(has_heat[:, None, None] > 0, target, 1.0)
     away = has_heat[:, None, None] * tf.cast(tf.nn.max_pool2d(target[..., None], 3, 1, "SAME")[..., 0] < 0.05, tf.float32)
     level = tf.stop_gradient(tf.reduce_sum(activity * on) / tf.maximum(tf.reduce_sum(on), 1.0))
     return tf.reduce_sum(activity * away) / tf.maximum(tf.reduce_sum(away) * level, 1e-6)

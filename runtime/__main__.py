@@ -1,4 +1,4 @@
-"""`python3 -m runtime [doctor|annotate]`: the demo, a look at the machine it should run on, or boxes for photos."""
+"""`python3 -m runtime [doctor|annotate|capture]`: a bundle on live frames, a look at the machine, or photos and their boxes."""
 from __future__ import annotations
 
 import os
@@ -19,6 +19,10 @@ def main(arguments: list[str]) -> int:
             from .annotate.cli import main as program
 
             arguments = arguments[1:]
+        elif arguments[:1] == ["capture"]:
+            from .capture.cli import main as program
+
+            arguments = arguments[1:]
         else:
             from .cli import main as program
     except ModuleNotFoundError as error:
@@ -28,7 +32,7 @@ def main(arguments: list[str]) -> int:
         from .errors import InterpreterError
 
         problem = InterpreterError("numpy is missing", remedy=advice.install_line(*advice.interpreter_requirements()))
-        print(f"janken: {problem}", file=sys.stderr)
+        print(f"{advice.program()}: {problem}", file=sys.stderr)
         return problem.exit_code
     return program(arguments)
 

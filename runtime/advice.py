@@ -23,6 +23,11 @@ PICAMERA2 = "Run: sudo apt install python3-picamera2 ; in an environment made wi
 )
 
 
+def program() -> str:
+    """The name this program goes by in what it says: that of janken.py where it was started by it."""
+    return "janken" if Path(sys.argv[0]).name == "janken.py" else "runtime"
+
+
 def version_of(package: str) -> str | None:
     """Installed version of a distribution, without importing it; None when it is not installed."""
     try:

@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from . import advice
 from .anomaly_pipeline import open_pipeline
 from .bundle import default_bundle_path
 from .camera import GIVE_UP_S, open_source
@@ -22,15 +23,16 @@ from .steady import Steady
 
 DEFAULT_SOURCE = "0"
 
-DESCRIPTION = "Janken hands (gu, choki, pa) in camera frames or photos: a label, a heatmap and a box for each."
+PROGRAMS = {"janken": "python3 runtime/janken.py", "runtime": "python3 -m runtime"}  # how either is started
+DESCRIPTION = "What a bundle sees in camera frames or photos: a label, a heatmap and a box for each."
 EPILOG = """\
 examples:
-  python3 runtime/janken.py                                         first camera, in a window
-  python3 runtime/janken.py --source photos/ --loop --mode box      a folder of photos, half a second each
-  python3 runtime/janken.py --source hand.jpg --display none --json -
-  python3 runtime/janken.py --source frames.npy --display none --json results.jsonl --frames 100
-  python3 runtime/janken.py --source clip.mp4 --display none --record overlay.mp4
-  python3 runtime/janken.py --source picamera2 --display web --host 0.0.0.0
+  %(prog)s                        first camera, in a window
+  %(prog)s --source photos/ --loop --mode box     a folder of photos, half a second each
+  %(prog)s --source hand.jpg --display none --json -
+  %(prog)s --source frames.npy --display none --json results.jsonl --frames 100
+  %(prog)s --source clip.mp4 --display none --record overlay.mp4
+  %(prog)s --source picamera2 --display web --host 0.0.0.0
 
 live sources, captured in a thread; the newest frame wins:
   0, 1, /dev/video0   a V4L2 camera by index or device            needs OpenCV
@@ -58,19 +60,21 @@ a line of --json (box, peak and size in pixels of the frame; x1 and y1 exclusive
   {"frame": 0, "source": "gu/1.jpg", "time": 0.0, "size_wh": [320, 240], "label": "gu", "score": 0.93,
    "scores": {"gu": 0.93, "choki": 0.02, "pa": 0.05}, "box_xyxy": [88, 40, 207, 181], "peak_xy": [140, 95],
    "cluster": 3, "ms": {"capture": 4.1, "preprocess": 0.4, "infer": 9.8, "heatmap": 0.1, "draw": 0.0}}
-  label none: no janken hand in view, box_xyxy and peak_xy are null
+  label none: nothing of its classes in view, box_xyxy and peak_xy are null
   a bundle of the task "anomaly" has the label defect, or none: all is as on the normal photos it was made from
 
 exit codes:
   0 done, or told to end   1 unexpected, or the output could not be written   2 usage   3 bundle refused
   4 source cannot be opened, or given up   5 interpreter missing or unusable
 
-`python3 -m runtime doctor` says what is missing on this machine, and the command that mends it."""
+`python3 -m runtime doctor` says what is missing on this machine, and the command that mends it.
+`python3 -m runtime capture --help` tells how to collect photos of classes of your own."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="janken.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=PROGRAMS[advice.program()], description=DESCRIPTION, epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--bundle", metavar="PATH", type=Path, default=default_bundle_path(),
@@ -80,40 +84,40 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--mode", choices=MODES, default="heatmap", help="what is drawn on the photo (default: heatmap)")
     add("--display", choices=KINDS, default="window", help="where it is shown (default: window)")
     add("--host", default=HOST, help=f"the address --display web listens on (default: {HOST}, this machine alone)")
-    add("--port", metavar="N", type=_port, default=PORT, help=f"the port of --display web (default: {PORT})")
+    add("--port", metavar="N", type=port, default=PORT, help=f"the port of --display web (default: {PORT})")
     add("--render", action="store_true", help="draw although --display none shows nothing (benchmarks)")
     add("--json", metavar="FILE", help="write one JSON object a line for each frame; - is standard output")
     add("--record", metavar="FILE", type=Path, help="write what is drawn to an .mp4; needs OpenCV")
-    add("--frames", metavar="N", type=_count, help="stop after N frames")
+    add("--frames", metavar="N", type=count, help="stop after N frames")
     add("--loop", action="store_true", help="start the source over at its end")
     add("--steady", action=argparse.BooleanOptionalAction,
         help="average label and box over some frames (default: with live sources only)")
-    add("--give-up", metavar="SECONDS", type=_seconds, default=GIVE_UP_S,
+    add("--give-up", metavar="SECONDS", type=seconds, default=GIVE_UP_S,
         help=f"end when a live source has had no frame for so long; 0 means never (default: {GIVE_UP_S:.0f})")
-    add("--threads", metavar="N", type=_count, default=1, help="threads of the interpreter (default: 1)")
+    add("--threads", metavar="N", type=count, default=1, help="threads of the interpreter (default: 1)")
     return parser.parse_args(arguments)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"given {text!r}, expected a whole number above 0")
     return int(text)
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"given {text!r}, expected a whole number from 0 to 65535")
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     try:
-        seconds = float(text)
+        given = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
+        given = math.nan
+    if not 0 <= given < math.inf:
         raise argparse.ArgumentTypeError(f"given {text!r}, expected seconds, 0 or more")
-    return seconds
+    return given
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
 def say(line: str) -> None:
     """One line for the person at the keyboard; standard output is kept for --json."""
     try:
-        print(f"janken: {line}", file=sys.stderr, flush=True)
+        print(f"{advice.program()}: {line}", file=sys.stderr, flush=True)
     except OSError:  # the terminal has closed, or `| tee` has ended: from now on nobody is told, which is no reason to end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -143,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
     pipeline = open_pipeline(options.bundle, options.threads)
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_source(options.source, say, options.give_up)))
-        display = open_display(options.display, host=options.host, port=options.port, say=say)
+        display = open_display(options.display, host=options.host, port=options.port, say=say, name=pipeline.bundle.name)
         outputs = Outputs(
             display=stack.enter_context(closing(display)),
             recorder=stack.enter_context(closing(Recorder(options.record))) if options.record else None,

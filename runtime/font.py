@@ -1,6 +1,8 @@
 """A 5x7 pixel font, drawn here, so that a label can be written without any other package. Lower case shows as upper."""
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 
 GLYPH_HW = (7, 5)
@@ -69,7 +71,11 @@ GLYPHS = _read_strips()
 
 
 def text_mask(text: str) -> np.ndarray:
-    """Where the ink of one line of text lies: bool (7, 6 * len(text)). A character without a glyph shows as `?`."""
+    """Where the ink of one line of text lies: bool (7, 6 a character).
+
+    Accents are left out; a character without a glyph shows as `?`.
+    """
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     mask = np.zeros((GLYPH_HW[0], (GLYPH_HW[1] + GAP) * len(text)), bool)
     for i, character in enumerate(text.upper()):
         left = i * (GLYPH_HW[1] + GAP)

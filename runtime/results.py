@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-NONE_LABEL = "none"  # no janken hand in view: neither box nor peak
+NONE_LABEL = "none"  # nothing of the classes in view: neither box nor peak
 STAGES = ("capture", "preprocess", "infer", "heatmap", "draw")  # keys of `ms`, in the order they happen
 
 

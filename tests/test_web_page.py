@@ -58,7 +58,7 @@ class Stage:
     def __init__(self, host: str = "127.0.0.1", port: int = 0):
         self.frame_rgb, self.result, self.mode = FRAME_RGB, RESULT, MODES[0]
         self.lost, self.keys, self.seconds = False, "", []
-        self.display = WebDisplay(host, port, lambda line: None)
+        self.display = WebDisplay(host, port, lambda line: None, "my <mugs>")
         self.url = self.display.url
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -168,6 +168,11 @@ def test_the_page_tells_label_scores_pace_and_source(page):
     assert "gu/IMG_0731.JPG" in text and "End program" in text
 
 
+def test_the_title_is_the_bundles_name(page):
+    assert page.evaluate("document.title") == "my <mugs>, live"
+    assert page.evaluate("document.querySelector('h1').textContent") == "my <mugs>"
+
+
 def test_temperature_and_throttling_are_shown_where_they_are_known(page, stage):
     stage.display._vitals.latest = {"celsius": 61.25, "power": "now: under-voltage; since boot: well", "power_bad": True}
     page.wait("document.body.innerText.includes('under-voltage')")
@@ -253,17 +258,17 @@ def test_ten_viewers_see_it_and_the_loop_does_not_wait_for_them(open_page, stage
 
 def test_snapshot_and_recording_are_made_by_the_browser(page, tmp_path):
     page.click("#snapshot")
-    wait_for(lambda: list(tmp_path.glob("janken-*.png")))
-    (png,) = tmp_path.glob("janken-*.png")
+    wait_for(lambda: list(tmp_path.glob("my *mugs*-*.png")))
+    (png,) = tmp_path.glob("my *mugs*-*.png")
     wait_for(lambda: cv2.imread(str(png)) is not None)
     assert cv2.imread(str(png)).shape == (600, 800, 3)
     page.click("#record")
     page.wait("document.getElementById('record').textContent.startsWith('Stop')")
     sleep(1.5)
     page.click("#record")
-    wait_for(lambda: list(tmp_path.glob("janken-*.webm")))
+    wait_for(lambda: list(tmp_path.glob("my *mugs*-*.webm")))
     assert page.evaluate("document.getElementById('record').textContent") == "Record"
-    (webm,) = tmp_path.glob("janken-*.webm")
+    (webm,) = tmp_path.glob("my *mugs*-*.webm")
     wait_for(lambda: webm.stat().st_size > 1000)
     came, frame_bgr = cv2.VideoCapture(str(webm)).read()
     assert came and frame_bgr.shape == (600, 800, 3)

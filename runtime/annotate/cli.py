@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..bundle import Bundle, default_bundle_path, load_bundle
-from ..cli import _count as count
-from ..cli import _port as port
+from ..cli import count, port
 from ..display import HOST, PORT
 from ..errors import EdgeError, SourceError, UsageError
 from ..results import NONE_LABEL

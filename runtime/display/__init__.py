@@ -47,12 +47,15 @@ class NoDisplay:
         pass
 
 
-def open_display(kind: str, host: str = HOST, port: int = PORT, say: Callable[[str], None] = print) -> Display:
+def open_display(
+    kind: str, host: str = HOST, port: int = PORT, say: Callable[[str], None] = print, name: str = "camera"
+) -> Display:
     """The display that a name in KINDS means.
 
     Args:
         host, port: where the web page is served.
         say: called with a line for the person at the keyboard, such as the page's address.
+        name: of what is shown, the bundle's; it stands in the title.
 
     Raises:
         UsageError: it cannot be had here.
@@ -60,9 +63,9 @@ def open_display(kind: str, host: str = HOST, port: int = PORT, say: Callable[[s
     if kind == "web":
         from .web import WebDisplay
 
-        return WebDisplay(host, port, say)
+        return WebDisplay(host, port, say, name)
     if kind == "window":
         from .window import Window
 
-        return Window()
+        return Window(f"{name} (s: heatmap or box, q: quit)")
     return NoDisplay()

@@ -49,30 +49,36 @@ def fit(size_wh: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def _best_compressor() -> tuple[str, int, Compress]:
+    jpeg = jpeg_compressor(JPEG_QUALITY)
+    return ("jpeg", JPEG_LONGEST, jpeg) if jpeg else ("rgb", RGB_LONGEST, np.ndarray.tobytes)
+
+
+def jpeg_compressor(quality: int) -> Compress | None:
+    """Frame to JPEG by OpenCV or else by Pillow, quality 1 to 100; None where neither is installed."""
     for make in (_opencv_jpeg, _pillow_jpeg):
         try:
-            return "jpeg", JPEG_LONGEST, make()
+            return make(quality)
         except ImportError:
             continue
-    return "rgb", RGB_LONGEST, np.ndarray.tobytes
+    return None
 
 
-def _opencv_jpeg() -> Compress:
+def _opencv_jpeg(quality: int) -> Compress:
     import cv2
 
     def compress(frame_rgb: np.ndarray) -> bytes:
         frame_bgr = cv2.cvtColor(frame_rgb, cv2.COLOR_RGB2BGR)
-        return cv2.imencode(".jpg", frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+        return cv2.imencode(".jpg", frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
     return compress
 
 
-def _pillow_jpeg() -> Compress:
+def _pillow_jpeg(quality: int) -> Compress:
     from PIL import Image
 
     def compress(frame_rgb: np.ndarray) -> bytes:
         jpeg = io.BytesIO()
-        Image.fromarray(frame_rgb).save(jpeg, "JPEG", quality=JPEG_QUALITY)
+        Image.fromarray(frame_rgb).save(jpeg, "JPEG", quality=quality)
         return jpeg.getvalue()
 
     return compress

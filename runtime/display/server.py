@@ -1,10 +1,10 @@
-"""The web page's server: the page's files, messages of the feed, and keys back. Standard library only.
+"""A web page's server: the page's files, messages of the feed, and keys back. Standard library only.
 
     GET  /                              the page; with ?token=... it also leaves the token with the browser as a cookie
-    GET  /page.css, /page.js            its parts
+    GET  /page.css, /page.js, ...       its parts
     GET  /frame?after=N&viewer=NAME     waits for a message whose number is not N (feed.py says what is in it);
                                         204 when none came in time, 503 when MOST_VIEWERS others are looking
-    POST /key                           a body of one key of KEYS; 204
+    POST /key                           a body of one of the page's keys; 204
 """
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import socket
 import socketserver
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
@@ -23,8 +25,6 @@ from urllib.parse import parse_qs
 
 from .feed import Feed
 
-KEYS = ("s", "q")
-FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 PLAIN = "text/plain; charset=utf-8"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -54,6 +54,23 @@ REFUSAL = """\
 Open that whole address. The token is a new one after every start.</p>
 """
 REBOUND = "This page answers to the names localhost and 127.0.0.1 only. Start the program with --host to look from elsewhere.\n"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is served: the file behind each path, the keys that are taken, and the name put for {{name}} in the HTML."""
+
+    files: dict[str, Path]
+    keys: str
+    name: str
+
+    def content(self) -> dict[str, tuple[bytes, str]]:
+        """path -> (bytes, media type)."""
+        return {path: (self._filled(file), KINDS[file.suffix]) for path, file in self.files.items()}
+
+    def _filled(self, file: Path) -> bytes:
+        content = file.read_bytes()
+        return content.replace(b"{{name}}", escape(self.name).encode()) if file.suffix == ".html" else content
 
 
 class Access:
@@ -88,13 +105,13 @@ class PageServer(ThreadingHTTPServer):
     daemon_threads = False  # so that `close` waits for every one of them
     request_queue_size = 32
 
-    def __init__(self, host: str, port: int, token: str | None, feed: Feed, press: Callable[[str], None]):
+    def __init__(self, host: str, port: int, token: str | None, page: Page, feed: Feed, press: Callable[[str], None]):
         """press: called with each key that arrives, from any thread."""
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, (address, _, *scope) = found[0]
         self.feed = feed
         self.press = press
-        self.files = {path: Path(__file__).with_name(name).read_bytes() for path, name in FILES.items()}
+        self.files, self.keys = page.content(), page.keys
         self._connections: set[socket.socket] = set()
         self._seats: dict[str, float] = {}  # viewer -> when it asked last
         self._seats_lock = Lock()
@@ -167,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path in self.server.files:
             token = self.server.access.token
             cookie = {"Set-Cookie": f"{self.server.access.cookie}={token}; HttpOnly; SameSite=Strict; Path=/"}
-            self._answer(200, self.server.files[path], KINDS[Path(FILES[path]).suffix], cookie if token and path == "/" else {})
+            self._answer(200, *self.server.files[path], cookie if token and path == "/" else {})
         else:
             self._answer(404, b"There is nothing here.\n")
 
@@ -182,8 +199,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if not Access.same_origin(self.headers.get("Origin"), self.headers.get("Host", "")):
             self._answer(403, b"Keys are taken from this page only.\n")
-        elif self.path.partition("?")[0] != "/key" or key not in KEYS:
-            self._answer(400, f"Expected POST /key with one of {', '.join(KEYS)}.\n".encode())
+        elif self.path.partition("?")[0] != "/key" or key not in self.server.keys:
+            self._answer(400, f"Expected POST /key with one of {', '.join(self.server.keys)}.\n".encode())
         else:
             self.server.press(key)
             self._answer(204)

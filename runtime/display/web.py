@@ -6,6 +6,7 @@ import queue
 import secrets
 import socket
 from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Callable
 
@@ -13,17 +14,20 @@ import numpy as np
 
 from ..errors import UsageError
 from ..results import Result
-from .feed import Feed, Pace, live, lost
+from .feed import Feed, Pace, View, live, lost
 from .pictures import PictureMaker
-from .server import LOOPBACK, PageServer
+from .server import LOOPBACK, Page, PageServer
 from .vitals import Vitals
 
 TOKEN_BYTES = 16
 MOST_KEYS = 8  # keys that may wait for the loop; more are forgotten
+HERE = Path(__file__).parent
+FEED_SCRIPT = {"/feed.js": HERE / "feed.js"}  # what every page asks its messages with
+LIVE_FILES = {"/": HERE / "page.html", "/page.css": HERE / "page.css", "/page.js": HERE / "page.js", **FEED_SCRIPT}
 
 
-class WebDisplay:
-    """The page, served from the moment this is made. Keys come from any viewer.
+class WebPage:
+    """A page, served from the moment this is made. Keys come from any viewer.
 
     Args:
         host: name or address to listen on. On other than a loopback address the page is behind a token.
@@ -34,17 +38,13 @@ class WebDisplay:
         UsageError: it cannot listen there.
     """
 
-    looks = True
-    composes = True  # wants frames and results, not overlays
-
-    def __init__(self, host: str, port: int, say: Callable[[str], None]):
-        self._pace = Pace()
+    def __init__(self, host: str, port: int, say: Callable[[str], None], page: Page):
         self._keys: queue.Queue[str] = queue.Queue(MOST_KEYS)
         self._vitals = Vitals()
         self._feed = Feed(PictureMaker(), lambda: self._vitals.latest)
         token = None if host in LOOPBACK else secrets.token_urlsafe(TOKEN_BYTES)
         try:
-            self._server = PageServer(host, port, token, self._feed, self._press)
+            self._server = PageServer(host, port, token, page, self._feed, self._press)
         except (OSError, OverflowError, UnicodeError) as error:
             self._feed.close()
             self._vitals.close()
@@ -52,36 +52,45 @@ class WebDisplay:
         self.url = page_url(host, self._server.server_port, token)
         say(f"the page is at {self.url}{' (whoever has this address sees the camera)' if token else ''}")
 
-    def present(self, frame_rgb: np.ndarray, result: Result, mode: str, hold_ms: int) -> str:
-        """Hand the newest frame over and return the next key pressed, "" for none.
+    def put(self, view: View, hold_ms: int = 1) -> str:
+        """Hand the newest view over and return the next key pressed, "" for none; above 1 ms (a photo) wait so long for one.
 
-        Args:
-            frame_rgb: uint8 (H, W, 3), which nobody may write into afterwards: it is encoded later, if at all.
-            hold_ms: above 1 (a photo), wait so long for a key.
+        Nobody may write into the view's frame afterwards: it is encoded later, if at all.
         """
-        self._feed.put(live(frame_rgb, result, mode, self._pace.tick(perf_counter())))
-        return self._next_key(hold_ms / 1000 if hold_ms > 1 else 0)
+        self._feed.put(view)
+        try:
+            return self._keys.get(timeout=hold_ms / 1000) if hold_ms > 1 else self._keys.get_nowait()
+        except queue.Empty:
+            return ""
 
     def lost(self, seconds: float) -> str:
         """Tell viewers that the camera has been gone for so long; returns the next key pressed, "" for none."""
-        self._feed.put(lost(seconds))
-        return self._next_key(0)
+        return self.put(lost(seconds))
 
     def _press(self, key: str) -> None:
         with suppress(queue.Full):
             self._keys.put_nowait(key)
-
-    def _next_key(self, seconds: float) -> str:
-        try:
-            return self._keys.get(timeout=seconds) if seconds else self._keys.get_nowait()
-        except queue.Empty:
-            return ""
 
     def close(self) -> None:
         """Tell viewers that the program has ended, and wait for every thread."""
         self._feed.close()
         self._server.close()
         self._vitals.close()
+
+
+class WebDisplay(WebPage):
+    """The live page: frames, results, and the keys s and q. `name`: of what is shown, for the page's title."""
+
+    looks = True
+    composes = True  # wants frames and results, not overlays
+
+    def __init__(self, host: str, port: int, say: Callable[[str], None], name: str = "camera"):
+        self._pace = Pace()
+        super().__init__(host, port, say, Page(LIVE_FILES, "sq", name))
+
+    def present(self, frame_rgb: np.ndarray, result: Result, mode: str, hold_ms: int) -> str:
+        """Show a frame, uint8 (H, W, 3), and its result; returns the next key pressed, see `put`."""
+        return self.put(live(frame_rgb, result, mode, self._pace.tick(perf_counter())), hold_ms)
 
 
 def page_url(host: str, port: int, token: str | None) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from .. import advice
 from ..errors import UsageError
 
-TITLE = "janken (s: heatmap or box, q: quit)"
 WITHOUT_WINDOW = "Use --display none, with --json - or --record out.mp4 to see results."
 PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
 PROBE_SECONDS = 30
@@ -19,6 +18,9 @@ PROBE_SECONDS = 30
 class Window:
     """One window, opened when it is made. Closing it with the mouse counts as the key q.
 
+    Args:
+        title: what stands above it.
+
     Raises:
         UsageError: OpenCV is missing, or no screen can be reached.
     """
@@ -26,20 +28,20 @@ class Window:
     looks = True
     composes = False
 
-    def __init__(self):
+    def __init__(self, title: str):
         try:
             import cv2
         except ImportError as error:
             remedy = f"{advice.install_line(advice.OPENCV)} . {WITHOUT_WINDOW}"
             raise UsageError("--display window needs OpenCV", given=error, remedy=remedy) from error
         _require_screen()
-        self._cv2 = cv2
-        cv2.namedWindow(TITLE)
+        self._cv2, self._title = cv2, title
+        cv2.namedWindow(title)
 
     def show(self, overlay_rgb: np.ndarray, hold_ms: int) -> str:
-        self._cv2.imshow(TITLE, self._cv2.cvtColor(overlay_rgb, self._cv2.COLOR_RGB2BGR))
+        self._cv2.imshow(self._title, self._cv2.cvtColor(overlay_rgb, self._cv2.COLOR_RGB2BGR))
         key = self._cv2.waitKey(max(1, hold_ms))
-        if self._cv2.getWindowProperty(TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
+        if self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1:
             return "q"
         return "" if key < 0 else chr(key & 0xFF)
 

@@ -245,6 +245,22 @@ def test_the_help_names_every_source_key_and_exit_code(capsys):
         assert word in words
 
 
+@pytest.mark.parametrize(("command", "says"), [
+    (["-m", "runtime"], ("python3 -m runtime", "runtime: 1 frame")),
+    (["runtime/janken.py"], ("python3 runtime/janken.py", "janken: 1 frame")),
+])
+def test_either_entry_goes_by_its_own_name(root, tiny_path, frames_npy, clean_environment, command, says):
+    def run(*arguments):
+        started = [sys.executable, *command, *arguments]
+        return subprocess.run(started, cwd=root, env=clean_environment, capture_output=True, text=True)
+    words = run("--help").stdout
+    assert words.startswith(f"usage: {says[0]} ") and f"\n  {says[0]} --source photos/" in words
+    shown = run("--bundle", str(tiny_path), "--source", str(frames_npy), "--display", "none", "--frames", "1")
+    assert shown.returncode == 0 and shown.stderr.splitlines()[-2].startswith(says[1])
+    if says[0].endswith("-m runtime"):
+        assert "janken" not in (words + shown.stderr).lower().replace("models/janken", "")
+
+
 def test_the_defaults_are_the_first_camera_in_a_window():
     options = parse([])
     assert (options.source, options.display, options.mode, options.threads) == ("0", "window", "heatmap", 1)

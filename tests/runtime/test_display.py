@@ -50,7 +50,8 @@ class FakeHighGui:
     def cvtColor(self, image, code):
         return image[..., ::-1]
 
-    def namedWindow(self, title): ...
+    def namedWindow(self, title):
+        self.title = title
 
     def imshow(self, title, image_bgr):
         self.shown = image_bgr
@@ -71,7 +72,8 @@ def test_the_window_shows_bgr_and_tells_keys_and_being_closed(monkeypatch, key, 
     gui = FakeHighGui(key, visible)
     monkeypatch.setitem(sys.modules, "cv2", gui)
     monkeypatch.setattr(window, "PROBE", "")
-    display = open_display("window")
+    display = open_display("window", name="mugs")
+    assert gui.title == "mugs (s: heatmap or box, q: quit)"
     assert display.show(np.full((2, 2, 3), (1, 2, 3), np.uint8), 500) == pressed
     assert gui.shown[0, 0].tolist() == [3, 2, 1]
     display.close()

@@ -134,7 +134,7 @@ def test_every_glyph_has_its_size_and_its_own_shape():
 
 
 def test_text_is_set_glyph_by_glyph():
-    mask = text_mask("1é")
+    mask = text_mask("1語")
     assert mask.shape == (7, 12)
     assert (mask[:, :5] == GLYPHS["1"]).all() and (mask[:, 6:11] == GLYPHS["?"]).all()
     assert not mask[:, [5, 11]].any()
@@ -144,3 +144,7 @@ def test_text_is_cut_off_at_the_edge_of_the_canvas():
     canvas = np.full((9, 20, 3), 50, np.uint8)
     draw_text(canvas, "GU 0.93")
     assert set(np.unique(canvas)) == {0, 255}
+
+
+def test_accents_are_left_out_rather_than_the_letter():
+    np.testing.assert_array_equal(text_mask("Käse"), text_mask("kase"))
