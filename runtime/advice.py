@@ -18,8 +18,8 @@ PILLOW = "pillow"
 OPENCV_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}  # what a system without desktop lacks
 INSTALLER = Path(__file__).resolve().parent.parent / "pi_install.sh"  # beside the runtime in a bundle, not in a checkout
 # picamera2 comes from apt alone, built for the system's numpy; an environment sees it only if made so.
-PICAMERA2 = "Run: sudo apt install python3-picamera2 ; in an environment made with --system-site-packages" + (
-    ", and with numpy below 2" if sys.version_info[:2] <= LAST_TFLITE_PYTHON else ""
+PICAMERA2 = "Run: sudo apt install python3-picamera2 ; in an environment made with --system-site-packages, and with numpy " + (
+    "below 2" if sys.version_info[:2] <= LAST_TFLITE_PYTHON else "2"
 )
 
 

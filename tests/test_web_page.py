@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from runtime.display.web import WebDisplay
-from runtime.draw import BOX_RGB, MODES, Overlay
+from runtime.draw import BLOCK, BOX_RGB, MODES, Overlay
 from runtime.results import Box, Result
 from tests.chromium import SECONDS, Chromium, find_chromium
 
@@ -154,9 +154,11 @@ def test_the_heat_is_that_of_the_window(open_page, stage, shape_hw):
     page = open_page(stage.url)
     page.wait(LIVE)
     window = Overlay(SIZE_WH, shape_hw)(FRAME_RGB, stage.result, "heatmap").astype(int)
-    expected = np.array([window[int(y * window.shape[0]), int(x * window.shape[1])] for x, y in POINTS])
-    shown = np.array([pixel(page, x, y) for x, y in POINTS])
-    assert np.abs(shown - expected).max() <= 12, np.hstack([shown, expected])
+    for x, y in POINTS:
+        row, column, shown = int(y * window.shape[0]), int(x * window.shape[1]), pixel(page, x, y)
+        # the window draws heat in blocks, the page does not: a block away at most there is a like colour
+        near = window[max(0, row - BLOCK):row + BLOCK + 1, max(0, column - BLOCK):column + BLOCK + 1]
+        assert np.abs(near - shown).max(axis=-1).min() <= 12, (x, y, shown, window[row, column])
     assert is_hot(pixel(page, 0.44, 0.5))
     assert np.abs(pixel(page, 0.95, 0.95) - GREY).max() <= 2, "untouched where it is cold"
 
