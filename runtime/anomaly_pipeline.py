@@ -18,11 +18,11 @@ import numpy as np
 from .box import BoxFinder
 from .bundle import Anomaly, Bundle, load_bundle
 from .heatmap import class_activation_map
-from .image import Stretch2x2, check_frame
+from .image import NetworkInput
 from .interpreter import load_networks
 from .pipeline import Networks, Pipeline
 from .quantize import dequantize, pixel_table
-from .results import NONE_LABEL, Result
+from .results import NONE_LABEL, Result, milliseconds
 from .scoring import unit_length
 
 COLD_HEAT = 0.05  # the heat where normal frames end: a tint that cannot be seen, and yet keeps the order of the cells
@@ -77,18 +77,15 @@ class AnomalyPipeline:
         self.networks = networks
         self._anomaly = bundle.anomaly
         self._distance = PatchDistance(bundle.anomaly.patches)
-        self._pixel_to_int8 = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
+        table = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
+        self._prepare = NetworkInput(bundle.size_wh, table)
         self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
-        self._stretch: Stretch2x2 | None = None  # for the size of the last frame
 
     def __call__(self, frame_rgb: np.ndarray) -> Result:
         """frame_rgb: uint8 (H, W, 3), any size. Raises FrameError for anything else, None included."""
         bundle, networks, anomaly = self.bundle, self.networks, self._anomaly
         started = perf_counter()
-        size_wh = check_frame(frame_rgb)
-        if self._stretch is None or self._stretch.source_size_wh != size_wh:
-            self._stretch = Stretch2x2(size_wh, bundle.size_wh)
-        image = self._pixel_to_int8[self._stretch(frame_rgb)]
+        image, size_wh = self._prepare(frame_rgb)
         prepared = perf_counter()
 
         feature_map, quantized = networks(image)
@@ -107,15 +104,11 @@ class AnomalyPipeline:
         peak_xy, box_xyxy = self._find_box(heat, size_wh) if value > anomaly.threshold else (None, None)
         done = perf_counter()
 
-        ms = {
-            "preprocess": 1000 * (prepared - started),
-            "infer": 1000 * (inferred - prepared),
-            "heatmap": 1000 * (done - inferred),
-        }
         return Result(
             label=defect if value > anomaly.threshold else NONE_LABEL,
             score=score if value > anomaly.threshold else 1.0 - score, scores={defect: score},
-            size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy, cluster=cluster, heat=heat, embedding=embedding, ms=ms,
+            size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy, cluster=cluster, heat=heat, embedding=embedding,
+            ms=milliseconds(started, prepared, inferred, done),
         )
 
 

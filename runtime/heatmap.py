@@ -37,8 +37,8 @@ def class_activation_map(feature_map: np.ndarray, quantization: Quantization, we
 def weighted_sums(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """rows @ weights, (N, C) and (C,) float32 to (N,), but never by BLAS.
 
-    OpenBLAS shares a product as small as this among threads that wait for one another by spinning: on an emulated Pi with four
-    cores this one cost 7 million instructions and more, in one thread 16,000, by einsum 37,000.
+    OpenBLAS shares a product as small as this among threads that wait for one another by spinning, which costs more than the
+    product. An environment variable that must be set before numpy is loaded prevents it; einsum's own loop needs none.
     """
     return np.einsum("nc,c->n", rows, weights)
 

@@ -10,6 +10,7 @@ from math import gcd
 import numpy as np
 
 from .errors import FrameError
+from .quantize import PixelsToInt8
 
 ROUND_UP, QUARTER = np.array(2, np.uint16), np.array(2, np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 on every call
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
@@ -131,6 +132,27 @@ def repetition(places: int, width: int) -> tuple[int, int]:
     """Period p and step s with columns[k + p] == columns[k] + s, for so many places spread evenly over `width`."""
     shared = gcd(width, places)
     return places // shared, width // shared
+
+
+class NetworkInput:
+    """Frames of whatever size, as the first network takes them: stretched, and each pixel value put to int8.
+
+    Args:
+        size_wh: of the network's input.
+        table: (256,) int8, what each pixel value becomes.
+    """
+
+    def __init__(self, size_wh: tuple[int, int], table: np.ndarray):
+        self._size_wh = size_wh
+        self._to_int8 = PixelsToInt8(table)
+        self._stretch: Stretch2x2 | None = None  # for the size of the last frame
+
+    def __call__(self, frame_rgb: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """(int8 (H, W, 3), size_wh of the frame). Raises FrameError for anything but a frame."""
+        source_size_wh = check_frame(frame_rgb)
+        if self._stretch is None or self._stretch.source_size_wh != source_size_wh:
+            self._stretch = Stretch2x2(source_size_wh, self._size_wh)
+        return self._to_int8(self._stretch(frame_rgb)), source_size_wh
 
 
 def stretch_2x2(frame_rgb: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -16,9 +16,8 @@ from .bundle import EMBEDDING, FEATURE_MAP, Bundle
 from .errors import BundleError, InterpreterError
 from .quantize import Quantization
 
-# The cheaper one first. Counted on an emulated Cortex-A72 (scripts/pi_count.c, one thread, 20 invokes once warm) the
-# two networks of models/janken cost 8.5 million instructions with ai-edge-litert 1.4.0, which runs int8 by XNNPACK, and
-# 16.3 million with tflite-runtime 2.14.0, whose XNNPACK takes floats only. Handing tensors in and out adds 0.03 to either.
+# The cheaper one first: ai-edge-litert runs int8 by XNNPACK, tflite-runtime 2.14.0's XNNPACK takes floats only. In the table
+# of `make bench-pi` the two networks of models/janken cost half as many instructions with it.
 CANDIDATES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
 CONVERT_AGAIN = "Convert both models to full int8 with built-in ops only: `make export` does."
 

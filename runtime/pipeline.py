@@ -15,10 +15,10 @@ import numpy as np
 from .box import BoxFinder
 from .bundle import Bundle, load_bundle
 from .heatmap import class_activation_map, weighted_sums
-from .image import Stretch2x2, check_frame
+from .image import NetworkInput
 from .interpreter import load_networks
-from .quantize import PixelsToInt8, Quantization, dequantize, pixel_table
-from .results import NONE_LABEL, Result
+from .quantize import Quantization, dequantize, pixel_table
+from .results import NONE_LABEL, Result, milliseconds
 from .scoring import classify, unit_length
 
 
@@ -39,12 +39,12 @@ class Pipeline:
     def __init__(self, bundle: Bundle, networks: Networks):
         self.bundle = bundle
         self.networks = networks
-        self._to_int8 = PixelsToInt8(pixel_table(bundle.subtract, bundle.divide, networks.image_quantization))
+        table = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
+        self._prepare = NetworkInput(bundle.size_wh, table)
         self._directions = np.concatenate([bundle.prototypes, bundle.cluster_centers])
         self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
         self._no_heat = np.zeros(bundle.feature_shape_hwc[:2], np.float32)
         self._no_heat.setflags(write=False)  # every result without a hand shares it
-        self._stretch: Stretch2x2 | None = None  # for the size of the last frame
 
     @classmethod
     def open(cls, bundle_path: str | Path, threads: int = 1) -> Pipeline:
@@ -56,10 +56,7 @@ class Pipeline:
         """frame_rgb: uint8 (H, W, 3), any size. Raises FrameError for anything else, None included."""
         bundle, networks = self.bundle, self.networks
         started = perf_counter()
-        size_wh = check_frame(frame_rgb)
-        if self._stretch is None or self._stretch.source_size_wh != size_wh:
-            self._stretch = Stretch2x2(size_wh, bundle.size_wh)
-        image = self._to_int8(self._stretch(frame_rgb))
+        image, size_wh = self._prepare(frame_rgb)
         prepared = perf_counter()
 
         feature_map, quantized = networks(image)
@@ -75,12 +72,7 @@ class Pipeline:
             peak_xy, box_xyxy = self._find_box(heat, size_wh)
         done = perf_counter()
 
-        ms = {
-            "preprocess": 1000 * (prepared - started),
-            "infer": 1000 * (inferred - prepared),
-            "heatmap": 1000 * (done - inferred),
-        }
         return Result(
             label=label, score=score, scores=scores, size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy,
-            cluster=cluster, heat=heat, embedding=embedding, ms=ms,
+            cluster=cluster, heat=heat, embedding=embedding, ms=milliseconds(started, prepared, inferred, done),
         )

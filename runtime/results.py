@@ -10,6 +10,15 @@ NONE_LABEL = "none"  # nothing of the classes in view: neither box nor peak
 STAGES = ("capture", "preprocess", "infer", "heatmap", "draw")  # keys of `ms`, in the order they happen
 
 
+def milliseconds(started: float, prepared: float, inferred: float, done: float) -> dict[str, float]:
+    """`ms` of the stages between these four moments, given in seconds."""
+    return {
+        "preprocess": 1000 * (prepared - started),
+        "infer": 1000 * (inferred - prepared),
+        "heatmap": 1000 * (done - inferred),
+    }
+
+
 class Box(NamedTuple):
     """A box in pixels of the source frame; x1 and y1 are exclusive, so x1 - x0 is its width."""
 

@@ -15,20 +15,10 @@ import pytest
 from runtime.camera.replay import ArraySource
 from runtime.capture import cli, screens
 from runtime.capture.album import Album
-from tests.chromium import Chromium, find_chromium
-
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: sudo apt install chromium")
 
 LIVE = "document.getElementById('state').textContent === 'live'"
 COUNTS = "[...document.querySelectorAll('#classes button')].map(b => b.innerText.split('\\n').slice(0, 2).join(' ')).join(', ')"
 CLASSES = ["mug", "<i>cup", "Käse 語"]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Chromium(find_chromium(), tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -46,12 +36,10 @@ def collecting(tmp_path):
 
 
 @pytest.fixture
-def page(browser, collecting):
-    page = browser.page(collecting[0])
+def page(collecting, open_page):
+    page = open_page(collecting[0])
     page.wait(LIVE)
-    yield page
-    page.close()
-    assert browser.faults == []
+    return page
 
 
 def test_a_button_and_a_key_each_take_a_photo_and_the_count_says_so(page, collecting):

@@ -22,7 +22,7 @@ from runtime.annotate.records import FIXED, KEPT, REJECTED, Instance, Record
 from runtime.annotate.review import Reviewer, ReviewServer
 from runtime.annotate.store import Store
 from runtime.results import Box
-from tests.chromium import SECONDS, Chromium, find_chromium
+from tests.chromium import SECONDS
 
 LABELS = ("gu", "choki", "pa")
 WIDTH, HEIGHT = 320, 240
@@ -34,7 +34,6 @@ SHOWN = "document.getElementById('name').textContent"
 COUNT = "document.getElementById('count').textContent"
 VERDICT = "document.getElementById('verdict').textContent"
 
-needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: sudo apt install chromium")
 
 
 class Desk:
@@ -97,26 +96,15 @@ def desk(open_desk) -> Desk:
     return open_desk()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Chromium(find_chromium(), tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
-def open_page(browser):
-    pages = []
-
+def open_review(open_page):
+    """url -> the page, once it shows how much is reviewed."""
     def open_(url: str):
-        pages.append(browser.page(url))
-        pages[-1].wait(f"{COUNT}.includes('reviewed')")
-        return pages[-1]
+        page = open_page(url)
+        page.wait(f"{COUNT}.includes('reviewed')")
+        return page
 
-    yield open_
-    for page in pages:
-        page.close()
-    assert browser.faults == []
+    return open_
 
 
 def drag(page, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -133,9 +121,8 @@ def keep_picture(page, name: str) -> None:
         Path(os.environ["SCREENSHOTS"], f"{name}.png").write_bytes(page.screenshot())
 
 
-@needs_chromium
-def test_the_least_sure_photo_comes_first_and_is_seen(open_page, desk):
-    page = open_page(desk.url)
+def test_the_least_sure_photo_comes_first_and_is_seen(open_review, desk):
+    page = open_review(desk.url)
     assert page.evaluate(SHOWN) == UNSURE.name and page.evaluate(COUNT) == "0 of 3 reviewed"
     assert page.evaluate("document.querySelectorAll('.box.unsure').length") == 1
     assert page.evaluate("getComputedStyle(document.querySelector('.box')).strokeDasharray") != "none"
@@ -151,9 +138,8 @@ def test_the_least_sure_photo_comes_first_and_is_seen(open_page, desk):
     keep_picture(page, "review")
 
 
-@needs_chromium
-def test_a_box_dragged_by_its_corner_is_in_the_file(open_page, desk):
-    page = open_page(desk.url)
+def test_a_box_dragged_by_its_corner_is_in_the_file(open_review, desk):
+    page = open_review(desk.url)
     page.press("f")
     page.wait(f"{VERDICT} === 'fixing'")
     keep_picture(page, "review-fixing")
@@ -167,9 +153,8 @@ def test_a_box_dragged_by_its_corner_is_in_the_file(open_page, desk):
     assert page.evaluate(SHOWN) != UNSURE.name, "the next one is shown"
 
 
-@needs_chromium
-def test_a_box_is_drawn_named_and_deleted(open_page, desk):
-    page = open_page(desk.url)
+def test_a_box_is_drawn_named_and_deleted(open_review, desk):
+    page = open_review(desk.url)
     page.press("f")
     drag(page, (20, 20), (60, 50))
     page.press("2")
@@ -181,9 +166,8 @@ def test_a_box_is_drawn_named_and_deleted(open_page, desk):
     assert label == "choki" and np.abs(np.subtract(box, (20, 20, 60, 50))).max() <= 1
 
 
-@needs_chromium
-def test_keep_and_reject_by_key_and_button_until_all_is_reviewed(open_page, desk):
-    page = open_page(desk.url)
+def test_keep_and_reject_by_key_and_button_until_all_is_reviewed(open_review, desk):
+    page = open_review(desk.url)
     page.press("k")
     page.wait(f"{COUNT} === '1 of 3 reviewed'")
     assert desk.voc(UNSURE.name) == [("pa", 100, 60, 200, 200)], "kept, although it was too unsure to be written"
@@ -198,9 +182,8 @@ def test_keep_and_reject_by_key_and_button_until_all_is_reviewed(open_page, desk
     assert [desk.journal.records[r.name].verdict for r in (UNSURE, EMPTY, SURE)] == [KEPT, KEPT, REJECTED]
 
 
-@needs_chromium
-def test_escape_saves_nothing_and_arrows_only_look(open_page, desk):
-    page = open_page(desk.url)
+def test_escape_saves_nothing_and_arrows_only_look(open_review, desk):
+    page = open_review(desk.url)
     before = (desk.out / "Annotations" / "b" / "unsure.xml").read_bytes()
     page.press("f")
     drag(page, (150, 100), (100, 60))
@@ -213,19 +196,17 @@ def test_escape_saves_nothing_and_arrows_only_look(open_page, desk):
     assert page.evaluate(COUNT) == "0 of 3 reviewed"
 
 
-@needs_chromium
-def test_a_reload_goes_on_where_one_was(open_page, desk):
-    page = open_page(desk.url)
+def test_a_reload_goes_on_where_one_was(open_review, desk):
+    page = open_review(desk.url)
     page.press("k")
     page.wait(f"{COUNT} === '1 of 3 reviewed'")
-    again = open_page(desk.url)
+    again = open_review(desk.url)
     assert again.evaluate(COUNT) == "1 of 3 reviewed" and again.evaluate(SHOWN) == EMPTY.name
 
 
-@needs_chromium
-def test_coco_holds_a_correction_at_once(open_page, open_desk):
+def test_coco_holds_a_correction_at_once(open_review, open_desk):
     desk = open_desk("coco")
-    page = open_page(desk.url)
+    page = open_review(desk.url)
     page.press("f")
     drag(page, (200, 200), (240, 230))
     page.press("f")

@@ -22,15 +22,13 @@ import pytest
 from runtime.display.web import WebDisplay
 from runtime.draw import BLOCK, BOX_RGB, MODES, Overlay
 from runtime.results import Box, Result
-from tests.chromium import SECONDS, Chromium, find_chromium
+from tests.chromium import SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 GREY = 120
 SIZE_WH = (640, 480)
 LIVE = "document.getElementById('state').textContent === 'live'"
 NOTICE = "document.getElementById('notice').hidden ? '' : document.getElementById('notice').textContent"
-
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: sudo apt install chromium")
 
 
 def make_result(heat: np.ndarray, label: str = "gu") -> Result:
@@ -81,13 +79,6 @@ class Stage:
             self.display.close()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Chromium(find_chromium(), tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
 def open_stage():
     stages = []
@@ -104,21 +95,6 @@ def open_stage():
 @pytest.fixture
 def stage(open_stage) -> Stage:
     return open_stage()
-
-
-@pytest.fixture
-def open_page(browser, tmp_path):
-    """url -> a page; what it downloads lands in tmp_path. At the end no page may have thrown anything."""
-    pages = []
-
-    def open_(url: str):
-        pages.append(browser.page(url, tmp_path))
-        return pages[-1]
-
-    yield open_
-    for page in pages:
-        page.close()
-    assert browser.faults == []
 
 
 @pytest.fixture

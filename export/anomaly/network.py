@@ -15,6 +15,7 @@ import cv2
 import keras
 import numpy as np
 
+from calibration.photos import DataError
 from export import model
 from export.anomaly.twins import Twin
 
@@ -38,9 +39,14 @@ class Parts:
 
 
 def start(init: str, backbone: str | None, size_wh: tuple[int, int]) -> Parts:
-    """The network with starting weights: "checkpoint" is START where the backbone is its own, else as in export/model.py."""
-    backbone = backbone or (BACKBONE if init == "checkpoint" else model.BACKBONE)
-    if init == "checkpoint" and backbone == BACKBONE and START.is_file():
+    """The network with starting weights: "checkpoint" is START, whose backbone is BACKBONE; else as in export/model.py.
+
+    Raises DataError when the wanted starting weights are not to be had.
+    """
+    backbone = backbone or BACKBONE
+    if init == "checkpoint":
+        if backbone != BACKBONE or not START.is_file():
+            raise DataError(f"no weights for anomalies of {backbone} in {START.parent}; use INIT=imagenet or INIT=random")
         init = str(START)
     whole = model.build(backbone, init, size_wh)
     fine, coarse = whole.get_layer("detail").input, whole.get_layer("context").input

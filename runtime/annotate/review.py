@@ -26,13 +26,14 @@ from ..camera.images import photo_decoder
 from ..display.pictures import PictureMaker
 from ..display.server import KINDS, LOOPBACK, SAFE_HEADERS, Access, PageServer
 from ..display.server import Handler as PageHandler
-from ..display.web import TOKEN_BYTES, page_url
+from ..display.web import THEME, TOKEN_BYTES, page_url
 from ..errors import EdgeError, UsageError
 from ..results import Box
 from .records import FIXED, VERDICTS, Instance, Record
 from .store import Store
 
-FILES = {"/": "review.html", "/review.css": "review.css", "/review.js": "review.js"}
+HERE = Path(__file__).parent
+FILES = {"/": HERE / "review.html", "/review.css": HERE / "review.css", "/review.js": HERE / "review.js", "/theme.css": THEME}
 PHOTO_KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".bmp": "image/bmp"}
 POLICY = {name: value.replace("img-src", "img-src 'self'") for name, value in SAFE_HEADERS.items() if "Content-Sec" in name}
 MOST_BYTES = 1 << 20  # of a verdict
@@ -103,7 +104,7 @@ class ReviewServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, reviewer: Reviewer):
         self.reviewer = reviewer
-        self.files = {path: Path(__file__).with_name(name).read_bytes() for path, name in FILES.items()}
+        self.files = {path: file.read_bytes() for path, file in FILES.items()}
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, (address, _, *scope) = found[0]
         super().__init__((address, port, *scope), Handler)
@@ -134,7 +135,7 @@ class Handler(PageHandler):
         elif path in self.server.files:
             access = self.server.access
             cookie = {"Set-Cookie": f"{access.cookie}={access.token}; HttpOnly; SameSite=Strict; Path=/"}
-            kind = KINDS[Path(FILES[path]).suffix]
+            kind = KINDS[FILES[path].suffix]
             self._answer(200, self.server.files[path], kind, {**POLICY, **(cookie if access.token and path == "/" else {})})
         else:
             self._answer(404, b"There is nothing here.\n")

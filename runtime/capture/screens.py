@@ -8,7 +8,7 @@ import numpy as np
 
 from ..display.feed import View
 from ..display.server import Page
-from ..display.web import FEED_SCRIPT, LIVE_FILES, WebPage
+from ..display.web import LIVE_FILES, SHARED_FILES, WebPage
 from ..display.window import Window
 from ..draw import BOX_RGB, PLATE_RGB, TEXT_RGB, canvas_size
 from ..font import text_mask
@@ -20,7 +20,7 @@ HEIGHT = 480  # pixels of the window
 TEXT_SCALE, TEXT_MARGIN = 2, 2  # pixels of the window a pixel of the font; pixels of the font around a line
 HERE = Path(__file__).parent
 FILES = {"/": HERE / "capture.html", "/capture.js": HERE / "capture.js", "/capture.css": HERE / "capture.css",
-         "/page.css": LIVE_FILES["/page.css"], **FEED_SCRIPT}
+         "/page.css": LIVE_FILES["/page.css"], **SHARED_FILES}
 
 
 class Screen(Protocol):

@@ -22,8 +22,9 @@ from .vitals import Vitals
 TOKEN_BYTES = 16
 MOST_KEYS = 8  # keys that may wait for the loop; more are forgotten
 HERE = Path(__file__).parent
-FEED_SCRIPT = {"/feed.js": HERE / "feed.js"}  # what every page asks its messages with
-LIVE_FILES = {"/": HERE / "page.html", "/page.css": HERE / "page.css", "/page.js": HERE / "page.js", **FEED_SCRIPT}
+THEME = HERE / "theme.css"
+SHARED_FILES = {"/theme.css": THEME, "/feed.js": HERE / "feed.js"}  # feed.js: what a live page asks its messages with
+LIVE_FILES = {"/": HERE / "page.html", "/page.css": HERE / "page.css", "/page.js": HERE / "page.js", **SHARED_FILES}
 
 
 class WebPage:
