@@ -237,7 +237,7 @@ def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], emb
     """
     networks = bundle.open_networks(folder, fields, *content)
     if kept and len(kept[1]) == options.clusters and np.count_nonzero(kept[2], axis=1).max() <= options.top_channels:
-        fields["thresholds"] = dict(zip(("reject", "box"), kept[3].tolist()))
+        fields["thresholds"] = {**dict(zip(("reject", "box"), kept[3].tolist())), "closer": fit.CLOSER}
         return bundle.write(folder, fields, *content, kept[1], kept[2], kept[0])
     batch = augmenter.batch(REFERENCE_FRAMES)
     fitted = fit.fit(networks, embedding_net, batch.frames, batch.labels, len(fields["labels"]), size_wh=model.SIZE_WH,

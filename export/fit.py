@@ -22,6 +22,7 @@ from runtime.results import NONE_LABEL
 BOX_CANDIDATES = np.arange(0.15, 0.86, 0.05)
 REJECT_CANDIDATES = np.arange(-1.0, 0.91, 0.02)  # -1 rejects nothing: `none` then wins as any class does
 AS_GOOD = 0.01  # mean accuracies closer than this are not told apart by so few photos
+CLOSER = 0.1  # cosine: see models/README.md, "A closer look"
 DEFAULT_BOX, DEFAULT_REJECT = 0.45, 0.3  # where no validation photo can tell
 
 
@@ -62,8 +63,9 @@ def frame_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def thresholds(bundle: Bundle, networks: SplitNetwork, frames: Sequence[HeldOut]) -> dict[str, float]:
-    """{"reject", "box"} that do best on validation frames: mean accuracy over labels, then mean box IoU."""
-    open_bundle = replace(bundle, reject=-1.0)
+    """{"reject", "box"} that do best on validation frames at the first look: mean accuracy over labels, then mean box IoU.
+    {"closer"} is CLOSER."""
+    open_bundle = replace(bundle, reject=-1.0, closer=0.0)
     results = [Pipeline(open_bundle, networks)(np.ascontiguousarray(f.frame_rgb)) for f in frames]
     truth = np.array([f.label for f in frames])
     hands = [label for label in bundle.labels if label != NONE_LABEL]
@@ -86,4 +88,4 @@ def thresholds(bundle: Bundle, networks: SplitNetwork, frames: Sequence[HeldOut]
             find = BoxFinder(bundle.feature_shape_hwc[:2], threshold)
             return float(np.mean([metrics.box_iou(find(r.heat, r.size_wh)[1], f.box_xyxy) for f, r in placed]))
         box = float(BOX_CANDIDATES[int(np.argmax([mean_iou(c) for c in BOX_CANDIDATES]))])
-    return {"reject": round(reject, 3), "box": round(box, 3)}
+    return {"reject": round(reject, 3), "box": round(box, 3), "closer": CLOSER}

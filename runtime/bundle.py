@@ -77,6 +77,7 @@ class Bundle:
         score_scale: ArcFace's s.
         reject: least cosine to the best hand's prototype.
         box_threshold: where the box ends, as a fraction of the heat's peak.
+        closer: a frame whose nearest label leads by less, in cosine, is looked at closer; 0 in bundles that say nothing.
         feature_map_tflite, embedding_tflite: the models, as bytes.
         cluster_centers, prototypes: (K, D) and (L, D) float32, rows of unit length.
         cluster_weights: (K, C) float32.
@@ -96,6 +97,7 @@ class Bundle:
     score_scale: float
     reject: float
     box_threshold: float
+    closer: float
     feature_map_tflite: bytes = field(repr=False)
     embedding_tflite: bytes = field(repr=False)
     cluster_centers: np.ndarray = field(repr=False)
@@ -235,6 +237,7 @@ def _read_fields(manifest: Any) -> dict[str, Any]:
         "score_scale": need("score_scale", lambda v: _is_number(v) and v > 0, "a number above 0"),
         "reject": need("thresholds.reject", lambda v: _is_number(v) and -1 <= v <= 1, "a cosine, -1 to 1"),
         "box_threshold": need("thresholds.box", lambda v: _is_number(v) and 0 < v <= 1, "a fraction above 0, up to 1"),
+        "closer": need("thresholds.closer", lambda v: v is None or _is_number(v) and 0 <= v <= 2, "a cosine, 0 to 2") or 0.0,
     }
 
 

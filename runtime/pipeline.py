@@ -3,23 +3,31 @@
     frame ─ stretch ─ table ─► feature_map.tflite ─► embedding.tflite ─► unit length ─► nearest prototype ─► label
                                        │                                     └────────► nearest cluster
                                        └── weighted sum of channels, weights by the cluster ──► heat ──► peak, box
+
+Where two labels are nearly as near as each other, the part of the frame around the box goes the same way once more,
+enlarged: a hand across the room is but a few pixels of the network's input. The two looks decide by their mean, and the
+closer one places peak and box; the heat that is shown stays that of the whole frame.
 """
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .box import BoxFinder
+from .box import BoxFinder, window
 from .bundle import Bundle, load_bundle
 from .heatmap import class_activation_map, weighted_sums
 from .image import NetworkInput
 from .interpreter import load_networks
 from .quantize import Quantization, dequantize, pixel_table
-from .results import NONE_LABEL, Result, milliseconds
-from .scoring import classify, unit_length
+from .results import NONE_LABEL, Box, Result, milliseconds
+from .scoring import classify, lead, unit_length
+
+CLOSER_FILL = 1.3  # of the closer look's window the box fills 1 / 1.3
+EIGHTHS = 3, 7  # of the frame's sides: least and largest window; whole eighths are cheap to stretch
 
 
 class Networks(Protocol):
@@ -45,6 +53,7 @@ class Pipeline:
         self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
         self._no_heat = np.zeros(bundle.feature_shape_hwc[:2], np.float32)
         self._no_heat.setflags(write=False)  # every result without a hand shares it
+        self._prepare_closer = NetworkInput(bundle.size_wh, table)
 
     @classmethod
     def open(cls, bundle_path: str | Path, threads: int = 1) -> Pipeline:
@@ -54,25 +63,66 @@ class Pipeline:
 
     def __call__(self, frame_rgb: np.ndarray) -> Result:
         """frame_rgb: uint8 (H, W, 3), any size. Raises FrameError for anything else, None included."""
-        bundle, networks = self.bundle, self.networks
+        bundle = self.bundle
         started = perf_counter()
         image, size_wh = self._prepare(frame_rgb)
         prepared = perf_counter()
 
-        feature_map, quantized = networks(image)
-        embedding = unit_length(dequantize(quantized, networks.embedding_quantization))
-        cosines = weighted_sums(self._directions, embedding)
-        label, score, scores = classify(cosines[: len(bundle.labels)], bundle.labels, bundle.score_scale, bundle.reject)
+        first = self._look(image)
+        cosines, looks = first.cosines, 1
+        heat, peak_xy, box_xyxy = self._no_heat, None, None
+        if lead(cosines) < bundle.closer:
+            heat, peak_xy, box_xyxy = self._place(first, size_wh)  # now: the networks will overwrite the map
+            part = closer_window(box_xyxy, size_wh)
+            image, part_wh = self._prepare_closer(frame_rgb[part.y0 : part.y1, part.x0 : part.x1])
+            second = self._look(image)
+            cosines, looks = (cosines + second.cosines) / 2, 2
+        label, score, scores = classify(cosines, bundle.labels, bundle.score_scale, bundle.reject)
         inferred = perf_counter()
 
-        cluster = int(cosines[len(bundle.labels) :].argmax())
-        heat, peak_xy, box_xyxy = self._no_heat, None, None
-        if label != NONE_LABEL:
-            heat = class_activation_map(feature_map, networks.feature_quantization, bundle.cluster_weights[cluster])
-            peak_xy, box_xyxy = self._find_box(heat, size_wh)
+        if label == NONE_LABEL:
+            heat, peak_xy, box_xyxy = self._no_heat, None, None
+        elif looks == 1:
+            heat, peak_xy, box_xyxy = self._place(first, size_wh)
+        else:
+            _, peak, box = self._place(second, part_wh)
+            if box:
+                peak_xy = (part.x0 + peak[0], part.y0 + peak[1])
+                box_xyxy = Box(part.x0 + box.x0, part.y0 + box.y0, part.x0 + box.x1, part.y0 + box.y1)
         done = perf_counter()
 
         return Result(
-            label=label, score=score, scores=scores, size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy,
-            cluster=cluster, heat=heat, embedding=embedding, ms=milliseconds(started, prepared, inferred, done),
+            label=label, score=score, scores=scores, size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy, looks=looks,
+            cluster=first.cluster, heat=heat, embedding=first.embedding, ms=milliseconds(started, prepared, inferred, done),
         )
+
+    def _look(self, image: np.ndarray) -> Look:
+        """image: int8 (H, W, 3), as the first network takes it."""
+        feature_map, quantized = self.networks(image)
+        embedding = unit_length(dequantize(quantized, self.networks.embedding_quantization))
+        cosines = weighted_sums(self._directions, embedding)
+        labels = len(self.bundle.labels)
+        return Look(feature_map, embedding, cosines[:labels], int(cosines[labels:].argmax()))
+
+    def _place(self, look: Look, size_wh: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int] | None, Box | None]:
+        """Heat (h, w); peak and box in pixels of what was looked at, of size_wh."""
+        weights = self.bundle.cluster_weights[look.cluster]
+        heat = class_activation_map(look.feature_map, self.networks.feature_quantization, weights)
+        return heat, *self._find_box(heat, size_wh)
+
+
+class Look(NamedTuple):
+    """What the networks say of an image: int8 feature map (h, w, C), until they are asked again; embedding (D,) of unit
+    length; its cosine to each label's prototype (L,); the nearest cluster."""
+
+    feature_map: np.ndarray
+    embedding: np.ndarray
+    cosines: np.ndarray
+    cluster: int
+
+
+def closer_window(box: Box | None, size_wh: tuple[int, int]) -> Box:
+    """Where the closer look goes: around the box, or at the middle of the frame where there is none."""
+    box = box or Box(0, 0, *size_wh)
+    share = CLOSER_FILL * max((box.x1 - box.x0) / size_wh[0], (box.y1 - box.y0) / size_wh[1])
+    return window(box, size_wh, min(max(ceil(8 * share), EIGHTHS[0]), EIGHTHS[1]) / 8)

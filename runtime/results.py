@@ -39,6 +39,7 @@ class Result:
         size_wh: width and height of the source frame, pixels.
         box_xyxy, peak_xy: pixels of the source frame; None when the label is `none` or the heat is zero everywhere.
         cluster: row of `cluster_weights` that made the heat.
+        looks: 2 where the frame was looked at closer as well, see runtime/pipeline.py.
         heat: (h, w) float32 at feature map size on a fixed scale: 0 cold, 1 full heat, at times a little more.
         embedding: (D,) float32, unit length (or zero).
         ms: milliseconds a stage, see STAGES.
@@ -58,6 +59,7 @@ class Result:
     frame: int = 0
     source: str = ""
     time: float = 0.0
+    looks: int = 1
 
     def at(self, frame: int, source: str, time: float) -> Result:
         """The same result, saying which frame of which source it is and when it was taken."""

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, sqrt
+from math import exp, inf, sqrt
 
 import numpy as np
 
@@ -21,6 +21,12 @@ def softmax(logits: Sequence[float]) -> list[float]:
     exponentials = [exp(logit - highest) for logit in logits]
     total = sum(exponentials)
     return [exponential / total for exponential in exponentials]
+
+
+def lead(cosines: np.ndarray) -> float:
+    """How much nearer the nearest label is than the next, (L,) float32; infinite where there is but one."""
+    nearest, *others = sorted(cosines.tolist(), reverse=True)
+    return nearest - others[0] if others else inf
 
 
 def classify(

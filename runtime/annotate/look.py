@@ -5,11 +5,12 @@ Cut out and looked at again it fills four fifths, and its edges are found severa
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
-from ..box import ENLARGE, scale_span
+from ..box import ENLARGE, scale_span, window
 from ..heatmap import Enlarger
 from ..pipeline import Pipeline
 from ..results import NONE_LABEL, Box, Result
@@ -35,7 +36,7 @@ class Looker:
     """
 
     def __init__(self, pipeline: Pipeline, tighten: str = TIGHTEN[0], label: str | None = None):
-        self._pipeline = pipeline
+        self._pipeline = Pipeline(replace(pipeline.bundle, closer=0.0), pipeline.networks)  # it looks closer itself
         self._tighten = tighten
         self._label = label
         self._threshold = pipeline.bundle.box_threshold
@@ -59,7 +60,7 @@ class Looker:
 
     def _closer(self, photo_rgb: np.ndarray, box: Box, looks: list[Result]) -> Instance | None:
         """Look at a box from near, and at its mirror image; None where nothing is seen in it, not from afar either."""
-        x0, y0, x1, y1 = window = around(box, photo_rgb.shape[1::-1])
+        x0, y0, x1, y1 = part_box = around(box, photo_rgb.shape[1::-1])
         part = photo_rgb[y0:y1, x0:x1]
         near = [self._pipeline(np.ascontiguousarray(view)) for view in (part, part[:, ::-1])]
         looks = looks + near
@@ -68,14 +69,14 @@ class Looker:
         scores = {label: sum(look.scores[label] for look in looks) / len(looks) for label in looks[0].scores}
         label = max(scores, key=scores.__getitem__)
         heat = self._enlarge(near[0].heat + near[1].heat[:, ::-1])
-        tight = self._tight(heat, box, window)
+        tight = self._tight(heat, box, part_box)
         return Instance(self._label or label, round(scores[label], DIGITS), tight or box)
 
-    def _tight(self, heat: np.ndarray, box: Box, window: Box) -> Box | None:
-        """The box around the warm part of the window's heat (H, W) that is hottest within `box`; None where that is cold."""
-        size_wh = window.x1 - window.x0, window.y1 - window.y0
-        first_x, end_x = scale_span(box.x0 - window.x0, box.x1 - window.x0, size_wh[0], heat.shape[1])
-        first_y, end_y = scale_span(box.y0 - window.y0, box.y1 - window.y0, size_wh[1], heat.shape[0])
+    def _tight(self, heat: np.ndarray, box: Box, part_box: Box) -> Box | None:
+        """The box around the warm part of the part_box's heat (H, W) that is hottest within `box`; None where that is cold."""
+        size_wh = part_box.x1 - part_box.x0, part_box.y1 - part_box.y0
+        first_x, end_x = scale_span(box.x0 - part_box.x0, box.x1 - part_box.x0, size_wh[0], heat.shape[1])
+        first_y, end_y = scale_span(box.y0 - part_box.y0, box.y1 - part_box.y0, size_wh[1], heat.shape[0])
         inside = np.full_like(heat, -1)
         inside[first_y:end_y, first_x:end_x] = heat[first_y:end_y, first_x:end_x]
         seed = np.unravel_index(np.argmax(inside), heat.shape)
@@ -84,17 +85,13 @@ class Looker:
         island = flood(heat >= np.float32(EDGE[self._tighten] * self._threshold) * heat[seed], *seed)
         cells = bounds(island) if self._tighten == "bounds" else best_box(island)[0]
         x0, y0, x1, y1 = to_pixels(cells, heat.shape, size_wh)
-        return Box(window.x0 + x0, window.y0 + y0, window.x0 + x1, window.y0 + y1)
+        return Box(part_box.x0 + x0, part_box.y0 + y0, part_box.x0 + x1, part_box.y0 + y1)
 
 
 def around(box: Box, size_wh: tuple[int, int]) -> Box:
     """The part of a photo of size_wh to look at closely: of the photo's shape, FILL of it the box, shifted to lie inside."""
     width, height = size_wh
-    share = min(1.0, max((box.x1 - box.x0) / width, (box.y1 - box.y0) / height) / FILL)
-    part_w, part_h = max(1, round(width * share)), max(1, round(height * share))
-    x0 = min(max((box.x0 + box.x1 - part_w) // 2, 0), width - part_w)
-    y0 = min(max((box.y0 + box.y1 - part_h) // 2, 0), height - part_h)
-    return Box(x0, y0, x0 + part_w, y0 + part_h)
+    return window(box, size_wh, min(1.0, max((box.x1 - box.x0) / width, (box.y1 - box.y0) / height) / FILL))
 
 
 def to_pixels(cells: Box, shape_hw: tuple[int, int], size_wh: tuple[int, int]) -> Box:

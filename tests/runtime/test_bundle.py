@@ -112,6 +112,8 @@ def test_a_file_of_the_packed_runtime_is_checked_too(bundle_copy):
         ("score_scale", -16, "score_scale: given -16, expected a number above 0"),
         ("thresholds.reject", 2, "thresholds.reject: given 2, expected a cosine"),
         ("thresholds.reject", float("nan"), "thresholds.reject: given NaN"),
+        ("thresholds.closer", -0.1, "thresholds.closer: given -0.1, expected a cosine, 0 to 2"),
+        ("thresholds.closer", "much", "thresholds.closer: given \"much\""),
         ("thresholds.box", 0, "thresholds.box: given 0, expected a fraction above 0"),
         ("clusters.count", "3", 'clusters.count: given "3"'),
         ("files", {}, "files: given {}, expected files of the bundle with sha256 and bytes"),

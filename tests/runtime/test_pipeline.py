@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from runtime.pipeline import Pipeline
+from runtime.pipeline import Pipeline, closer_window
 from runtime.quantize import Quantization
 from runtime.results import Box
 
@@ -63,6 +63,79 @@ def test_the_whole_method_by_hand(by_hand, warm_corner):
     assert result.size_wh == (32, 16)
     assert (result.box_xyxy, result.peak_xy) == (Box(0, 0, 16, 8), (8, 4))
     assert set(result.ms) == {"preprocess", "infer", "heatmap"} and min(result.ms.values()) >= 0
+
+
+class TwoLooks(FakeNetworks):
+    """Says one thing of the whole frame and another of its part; both write into the same map, as the interpreter does."""
+
+    def __init__(self, *looks: tuple[np.ndarray, list[int]]):
+        super().__init__(looks[0][0].copy(), looks[0][1])
+        self.looks = list(looks)
+
+    def __call__(self, image):
+        feature_map, embedding = self.looks.pop(0)
+        self.feature_map[...] = feature_map
+        return self.feature_map, np.array(embedding, np.int8)
+
+
+@pytest.fixture
+def far_corner() -> np.ndarray:
+    """Heat in the other corner of what is looked at."""
+    feature_map = np.full((2, 2, 2), -128, np.int8)
+    feature_map[1, 1, 0] = -64
+    return feature_map
+
+
+def test_an_unsure_frame_is_looked_at_closer_where_it_is_warm(by_hand, warm_corner, far_corner):
+    networks = TwoLooks((warm_corner, [4, 3]), (far_corner, [4, 0]))  # gu by a little, then for certain
+    result = Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8))
+    assert networks.looks == []
+    assert (result.looks, result.label) == (2, "gu")
+    assert result.scores["gu"] == pytest.approx(1 / (1 + np.exp(16 * (0.3 - 0.9))))
+    np.testing.assert_allclose(result.embedding, [0.8, 0.6], rtol=1e-6)  # of the whole frame
+    # the first look's box is the corner's quarter, so the window has 6 eighths of the frame; in it the hand is lower right
+    part = closer_window(Box(0, 0, 80, 40), (160, 80))
+    assert part == Box(0, 0, 120, 60)
+    assert (result.box_xyxy, result.peak_xy) == (Box(60, 30, 120, 60), (90, 45))
+
+
+@pytest.mark.parametrize("embedding", [[4, 0], [0, 4]], ids=["gu", "none"])
+def test_a_sure_frame_is_looked_at_once(by_hand, warm_corner, embedding):
+    networks = TwoLooks((warm_corner, embedding))
+    assert Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8)).looks == 1
+
+
+def test_the_closer_look_may_find_the_hand_that_the_first_missed(by_hand, warm_corner):
+    networks = TwoLooks((warm_corner, [3, 4]), (warm_corner, [4, 0]))  # the first is none by a little, and so cold
+    result = Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8))
+    assert (result.label, result.box_xyxy) == ("gu", Box(10, 5, 80, 40))  # in the middle seven eighths
+
+
+def test_two_looks_may_agree_on_none(by_hand, warm_corner):
+    networks = TwoLooks((warm_corner, [4, 3]), (warm_corner, [0, 4]))
+    result = Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8))
+    assert (result.looks, result.label, result.box_xyxy, result.peak_xy) == (2, "none", None, None)
+    assert not result.heat.any()
+
+
+def test_a_closer_look_that_finds_no_heat_leaves_the_box_where_it_was(by_hand, warm_corner):
+    networks = TwoLooks((warm_corner, [4, 3]), (np.full((2, 2, 2), -128, np.int8), [4, 0]))
+    result = Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8))
+    assert (result.label, result.box_xyxy) == ("gu", Box(0, 0, 80, 40))
+
+
+@pytest.mark.parametrize(
+    "box, expected",
+    [
+        (None, Box(10, 5, 150, 75)),  # nothing was warm: seven eighths, the middle
+        (Box(0, 0, 160, 80), Box(10, 5, 150, 75)),
+        (Box(80, 40, 84, 42), Box(52, 26, 112, 56)),  # never less than three eighths
+        (Box(150, 0, 160, 8), Box(100, 0, 160, 30)),  # shifted to lie inside
+        (Box(0, 0, 1, 1), Box(0, 0, 60, 30)),
+    ],
+)
+def test_the_closer_look_goes_around_the_box(box, expected):
+    assert closer_window(box, (160, 80)) == expected
 
 
 @pytest.mark.parametrize("embedding", [[3, 4], [0, 0], [-4, 0]], ids=["near none", "zero", "near nothing"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.scoring import classify, softmax, unit_length
+from runtime.scoring import classify, lead, softmax, unit_length
 
 LABELS = ("gu", "choki", "pa", "none")
 
@@ -14,6 +14,11 @@ def cosines(*values: float) -> np.ndarray:
 
 def test_a_zero_vector_stays_zero():
     assert unit_length(cosines(0, 0)).tolist() == [0, 0]
+
+
+def test_the_lead_is_the_nearest_before_the_next():
+    assert lead(np.array([0.25, 0.875, 0.5], np.float32)) == 0.375
+    assert lead(np.array([0.5], np.float32)) == np.inf
 
 
 def test_a_vector_gets_length_one():
