@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
                        help="validation: the photos that thresholds were chosen on (default %(default)s)")
     check.add_argument("--report", type=Path, default=Path("build/report"), help="folder for report.json and index.html")
     check.add_argument("--gate", type=Path, default=compare.GATE, help="thresholds (default %(default)s)")
+    check.add_argument("--closer", type=float, default=None, metavar="COSINE",
+                       help="look closer where the nearest label leads by less, 0 for never (default: the bundle's)")
     boxes = commands.add_parser("annotation", help="the boxes of `python3 -m runtime annotate` against the true ones")
     boxes.add_argument("--bundle", type=Path, default=None, help="default: the newest in dist/, else models/janken")
     boxes.add_argument("--data", nargs="*", type=Path, default=None, help="data sets with boxes; default: data/*")
@@ -68,6 +70,8 @@ def check(options: argparse.Namespace) -> int:
     bundle = load_bundle(folder)
     if bundle.task == "anomaly":
         return check_anomaly(bundle, options)
+    if options.closer is not None:
+        bundle = replace(bundle, closer=options.closer)
     frames = held_out(bundle, options.data or photos.public_folders(), options.split)
     model = load_float(options.float or float_path(folder), bundle)
     of_float = compare.judge(compare.float_pipeline(bundle, model), frames, "float")

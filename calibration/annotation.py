@@ -66,7 +66,7 @@ def measure(pipeline: Pipeline, folders: Sequence[Path], part: str) -> str:
     """The report, as text: ways to find the box on all photos of a split, confidences, then each data set. Raises DataError."""
     photos = [photo for photo in split(scan(folders)) if part in (photo.split, "all")]
     frames = from_photos([photo for photo in photos if photo.box_xyxy]) + other_hands(photos)
-    ways = {"one look": one_look(pipeline)} | {f"closer look, {way}": Looker(pipeline, way) for way in TIGHTEN}
+    ways = {"live": as_live(pipeline)} | {f"closer look, {way}": Looker(pipeline, way) for way in TIGHTEN}
     found, pace = {}, {}
     for name, way in ways.items():
         began = process_time()
@@ -107,7 +107,7 @@ def row(name: str, f: Figures) -> str:
     return f"{name:<22}{f.photos:6}{f.boxes:7}{f.kept:8.3f}{f.iou:8.3f}{f.precision:13.3f}{f.label:7.3f}"
 
 
-def one_look(pipeline: Pipeline):
+def as_live(pipeline: Pipeline):
     """The pipeline's own box, as a Looker would give it."""
     def look(photo_rgb: np.ndarray) -> tuple[float, list[Instance]]:
         result = pipeline(photo_rgb)

@@ -58,6 +58,7 @@ class Quality:
 
     accuracy: over all frames, and the mean over the labels, and over the frames with a hand. false_alarms: frames without a
     hand that got one. peak_inside and box_iou: over all frames whose hand's place is known, a missing box counts as 0.
+    looked_closer: frames that took a second look.
     """
 
     frames: int
@@ -68,6 +69,7 @@ class Quality:
     false_alarms: float
     peak_inside: float
     box_iou: float
+    looked_closer: float
 
 
 def quality(frames: Sequence[HeldOut], results: Sequence[Result]) -> Quality:
@@ -84,6 +86,7 @@ def quality(frames: Sequence[HeldOut], results: Sequence[Result]) -> Quality:
         false_alarms=_mean([s != NONE_LABEL for s, t in zip(said, true) if t == NONE_LABEL]),
         peak_inside=_mean([metrics.peak_inside(r.peak_xy, f.hand, f.box_xyxy) for f, r in placed]),
         box_iou=_mean([metrics.box_iou(r.box_xyxy, f.box_xyxy) for f, r in placed]),
+        looked_closer=_mean([r.looks > 1 for r in results]),
     )
 
 

@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402
 
 HERE = 0x746E756F636970  # see pi_count.c
 OVERLAY_WH = (288, 288)
+CLOSER = "closer look"  # what it adds to a frame that is not sure
 FRAME_WH = {"320x240": (320, 240), "640x480": (640, 480), "1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 SAMPLE_S, MEMORY_FRAMES = 0.02, 40
 INVOKES = 3  # of a bare network, after as many to warm up: they do not differ
@@ -107,6 +108,7 @@ class Guest:
         """The whole frame, by the runtime's own stages. With `float_folder` around its float networks."""
         from runtime.draw import Overlay
         from runtime.jsonlines import JsonLines
+        from runtime.pipeline import Pipeline
 
         pipeline = open_pipeline(bundle, float_folder)
         frames, results = self.with_hand(pipeline)
@@ -114,6 +116,10 @@ class Guest:
         overlay = Overlay(frames[0].shape[1::-1], results[0].heat.shape, OVERLAY_WH)
         yield "overlay", steady(self.clock, self.count, lambda i: overlay(frames[i % len(frames)], results[i % len(frames)],
                                                                           "heatmap"))
+        if not float_folder:
+            never_sure = Pipeline(replace(pipeline.bundle, closer=2.0), pipeline.networks)
+            both = steady(self.clock, self.count, lambda i: never_sure(frames[i % len(frames)]))
+            yield CLOSER, both - steady(self.clock, self.count, lambda i: pipeline(frames[i % len(frames)]))
         with contextlib.closing(JsonLines(os.devnull)) as lines:
             yield "json", steady(self.clock, self.count, lambda i: lines.write(results[i % len(frames)]))
 
@@ -133,9 +139,9 @@ class Guest:
         yield "infer", total - sums["preprocess"] - sums["heatmap"] - invoke  # what the result itself costs included
 
     def with_hand(self, pipeline) -> tuple[list[np.ndarray], list]:
-        """The frames in which a hand is found, and their results: a frame without one has no heat, and costs less."""
+        """The frames in which a hand is found at once, and their results: without one there is no heat, which costs less."""
         judged = [(frame, pipeline(frame)) for frame in self.frames_rgb]
-        hands = [(frame, result) for frame, result in judged if result.box_xyxy is not None]
+        hands = [(frame, result) for frame, result in judged if result.box_xyxy is not None and result.looks == 1]
         if not hands:
             raise ValueError("the bundle finds no hand in any of the frames, so there is no heat to count")
         frames, results = zip(*hands)

@@ -17,6 +17,7 @@ STAGES = ("preprocess", "invoke", "infer", "heatmap", "overlay", "json")  # of a
 HEADLESS = ("preprocess", "invoke", "infer", "heatmap")  # frame to label, heat and box
 DRAWN = (*HEADLESS, "overlay")
 MEMORY, COLD_START, DEMO, NOT_RUN = "peak RSS", "cold start", "demo, whole loop with JSON", "not run"
+CLOSER = "closer look"  # what it adds to a frame that is not sure
 WORTH_SAYING = 0.02  # a change of a stage, as a fraction
 
 

@@ -61,6 +61,8 @@ def test_quality_by_hand():
     assert found.false_alarms == 1 / 2
     assert found.peak_inside == pytest.approx(1 / 3), "three hands have a known box: one peak in it, one missing, one beside"
     assert found.box_iou == pytest.approx((0.5 + 0 + 800 / 2400) / 3)
+    assert found.looked_closer == 0
+    assert compare.quality(frames, [replace(results[0], looks=2), *results[1:]]).looked_closer == 1 / 6
 
 
 def test_the_mean_over_labels_weighs_rare_ones_alike():
