@@ -6,6 +6,7 @@ import pytest
 
 from calibration.photos import DataError
 from export import fold, model
+from runtime.bundle import load_bundle
 
 FRAMES = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype("float32")
 
@@ -35,6 +36,16 @@ def test_the_backbones_own_weights_go_on_behind_the_neck():
 def test_no_checkpoint_for_another_backbone():
     with pytest.raises(DataError, match="no checkpoint for mobilenet_v2_0.35"):
         model.build("mobilenet_v2_0.35", "checkpoint")
+
+
+def test_the_checkpoint_and_the_shipped_bundle_are_of_one_run():
+    """An export without photos takes over what was fitted for the checkpoint: to the bit what the shipped bundle holds."""
+    shipped = load_bundle(model.CHECKPOINT.parents[1] / "janken")
+    of_bundle = (shipped.prototypes, shipped.cluster_centers, shipped.cluster_weights, [shipped.reject, shipped.box_threshold])
+    of_checkpoint = model.known("checkpoint", "fitted")
+    assert len(of_checkpoint) == len(of_bundle)
+    for kept, held in zip(of_checkpoint, of_bundle):
+        np.testing.assert_array_equal(kept, held, err_msg="ship the bundle that the run with --save-checkpoint made")
 
 
 def test_what_is_kept_beside_a_checkpoint(tmp_path):
