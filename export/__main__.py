@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
@@ -114,10 +115,12 @@ def main(arguments: list[str] | None = None) -> int:
             if options.csv:
                 remedies.write_csv(options.csv, found.rows)
         elif options.task == "anomaly":
+            _require_writable(options.out)
             from export.anomaly.build import build
             options.name = options.name or (options.data[0].resolve().name if options.data else "rings")
             build(options)
         else:
+            _require_writable(options.out)
             from export.build import build
             options.name = options.name or "janken"
             build(options)
@@ -135,6 +138,12 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nexport: interrupted; the last good bundle was not touched", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _require_writable(out: Path) -> None:
+    """Raises OSError where no bundle can be written: better before the training than after it."""
+    out.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=out).close()
 
 
 def _public() -> list[Path]:
