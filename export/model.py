@@ -133,6 +133,13 @@ def _conv(x, channels: int, name: str):
     return layers.BatchNormalization(name=f"{name}_BN")(layers.Conv2D(channels, 1, use_bias=False, name=name)(x))
 
 
+def hold_early(network: keras.Model) -> None:
+    """Keep all that comes before the feature map's finer half (stride 8) as it is, in training and in teaching int8: few
+    photos only spoil what it knows of edges and textures, and a batch costs half."""
+    for layer in keras.Model(network.input, network.get_layer("detail").input).layers:
+        layer.trainable = False
+
+
 def seen_by(init: str) -> dict[str, list[str]]:
     """What the starting weights were trained on already: names of the data sets, and which of their photos were held out.
 

@@ -33,6 +33,14 @@ def test_the_backbones_own_weights_go_on_behind_the_neck():
     np.testing.assert_array_equal(network.get_layer("block_14_expand").get_weights()[0], kernel)
 
 
+def test_what_is_held_early_is_what_the_finer_half_of_the_map_reads():
+    network = model.build("mobilenet_v2_0.35", "random", (64, 64))
+    model.hold_early(network)
+    held = {layer.name for layer in network.layers if not layer.trainable}
+    assert {"Conv1", "bn_Conv1", "block_5_project", "block_6_expand"} <= held
+    assert not held & {"detail", "block_6_depthwise", "block_13_expand", "context", "gather"}
+
+
 def test_no_checkpoint_for_another_backbone():
     with pytest.raises(DataError, match="no checkpoint for mobilenet_v2_0.35"):
         model.build("mobilenet_v2_0.35", "checkpoint")
