@@ -47,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
                      help="training batches of 64 (default: from the checkpoint 250, without photos none, for other classes "
                           "than gu, choki and pa 300; else 2000)")
     top.add_argument("--int8-steps", type=int, default=None,
-                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400, for other "
-                          "classes 150)")
+                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400, "
+                          "for other classes than gu, choki and pa 150)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
     top.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER",
                      help="pictures of anything but hands, to lay hands over (scripts/fetch_backgrounds.py gets some)")
