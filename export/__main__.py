@@ -143,8 +143,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _require_writable(out: Path) -> None:
     """Raises OSError where no bundle can be written: better before the training than after it."""
-    out.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=out).close()
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    tempfile.TemporaryFile(dir=there).close()
 
 
 def _public() -> list[Path]:

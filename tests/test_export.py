@@ -73,7 +73,8 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_training(monkeypatch
     monkeypatch.setattr("export.build.build", lambda options: pytest.fail("trained"))
     (tmp_path / "file").touch()
     assert main(["--out", str(tmp_path / "file" / "dist")]) == 1
-    assert f"Not a directory: {tmp_path / 'file' / 'dist'}; the last good bundle was not touched" in capsys.readouterr().err
+    words = capsys.readouterr().err
+    assert f"Not a directory: {tmp_path / 'file'}" in words and "the last good bundle was not touched" in words
 
 
 def test_full_disk_is_said_in_words(monkeypatch, capsys, tmp_path):
