@@ -78,6 +78,8 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     """
     if backbone not in BACKBONES:
         raise DataError(f"unknown backbone {backbone!r}; known: {', '.join(BACKBONES)}")
+    if init not in ("checkpoint", "imagenet", "random") and not init.endswith(".h5"):
+        raise DataError(f"unknown starting weights {init!r}; known: checkpoint, imagenet, random, or a .h5 file")
     entry = BACKBONES[backbone]
     try:
         whole = entry.build((size_wh[1], size_wh[0], 3), "imagenet" if init == "imagenet" else None)

@@ -56,6 +56,11 @@ def test_the_checkpoint_and_the_shipped_bundle_are_of_one_run():
         np.testing.assert_array_equal(kept, held, err_msg="ship the bundle that the run with --save-checkpoint made")
 
 
+def test_a_slip_in_the_starting_weights_is_no_random_start():
+    with pytest.raises(DataError, match="unknown starting weights 'chekpoint'; known: checkpoint, imagenet, random"):
+        model.build(init="chekpoint")
+
+
 def test_what_is_kept_beside_a_checkpoint(tmp_path):
     weights = str(tmp_path / "hands.weights.h5")
     assert model.known(weights, "int8") is None and model.seen_by(weights) == model.NOTHING_SEEN
