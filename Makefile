@@ -34,7 +34,7 @@ help:
 	@echo "PYTHON=python3.12 picks the Python that the environments are made with (3.10 to 3.13)."
 
 export: .venv/.installed ## train a bundle into OUT=dist [DATA= NAME= TASK=classify|anomaly INIT=checkpoint|imagenet|random SEED= STEPS=]
-	.venv/bin/python -m export $(call flag,data,$(DATA)) $(call flag,name,$(NAME)) $(call flag,task,$(TASK)) \
+	.venv/bin/python -m export $(call flag,data,$(DATA)) $(if $(NAME),--name '$(NAME)') $(call flag,task,$(TASK)) \
 	    $(call flag,init,$(INIT)) $(call flag,seed,$(SEED)) $(call flag,steps,$(STEPS)) $(call flag,out,$(OUT))
 
 # Without photos rendered frames are judged, and the table says so.

@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
@@ -44,9 +45,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,
                      help="training batches of 64 (default: from the checkpoint 250, without photos none, for other classes "
-                          "than gu, choki and pa 500; else 2000)")
+                          "than gu, choki and pa 300; else 2000)")
     top.add_argument("--int8-steps", type=int, default=None,
-                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400)")
+                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400, "
+                          "for other classes than gu, choki and pa 150)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
     top.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER",
                      help="pictures of anything but hands, to lay hands over (scripts/fetch_backgrounds.py gets some)")
@@ -114,10 +116,12 @@ def main(arguments: list[str] | None = None) -> int:
             if options.csv:
                 remedies.write_csv(options.csv, found.rows)
         elif options.task == "anomaly":
+            _require_writable(options.out)
             from export.anomaly.build import build
             options.name = options.name or (options.data[0].resolve().name if options.data else "rings")
             build(options)
         else:
+            _require_writable(options.out)
             from export.build import build
             options.name = options.name or "janken"
             build(options)
@@ -135,6 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nexport: interrupted; the last good bundle was not touched", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _require_writable(out: Path) -> None:
+    """Raises OSError where no bundle can be written: better before the training than after it."""
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    tempfile.TemporaryFile(dir=there).close()
 
 
 def _public() -> list[Path]:

@@ -32,10 +32,11 @@ HANDS_PER_PERSON = 4  # rendered
 REFERENCE_FRAMES = 2400  # augmented frames that prototypes and clusters are fitted on
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
-NEW_STEPS, NEW_RATE = 500, FULL_RATE  # from the checkpoint, for classes that it does not know: they need more than a nudge
+NEW_STEPS, NEW_RATE = 300, FULL_RATE  # from the checkpoint, for classes that it does not know: more than a nudge
 CLASS_FRAMES = 40  # of each class, roughly, that its centre is guessed from before training
 KEEP_EVERY = 500  # training batches
 INT8_STEPS = 900  # as measured, see models/README.md
+NEW_INT8_STEPS = 150  # for these classes: six times as many brought the float label back in one frame of 304
 INT8_AGAIN = 400  # where weights survived it before, but the ranges of the layers now come from rendered frames
 
 
@@ -100,7 +101,8 @@ def build(options: argparse.Namespace) -> Path:
     inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
     network = fold.fold(trained)
     if options.int8_steps is None:
-        options.int8_steps = INT8_STEPS if not known["int8"] else 0 if material.photos else INT8_AGAIN
+        fresh = NEW_INT8_STEPS if _new_to_checkpoint(material.labels, options.init) else INT8_STEPS
+        options.int8_steps = fresh if not known["int8"] else 0 if material.photos else INT8_AGAIN
     hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs, known["int8"])
     print("converting to int8 ...", flush=True)
     content = convert.halves_to_int8(*model.split(hardened), inputs)
@@ -129,11 +131,11 @@ def build(options: argparse.Namespace) -> Path:
 
 def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace, seen: dict) -> int:
     """Train `network` in place; returns the number of batches. A long run keeps its weights now and then, if that was asked."""
-    from_checkpoint = options.init == "checkpoint"
-    if from_checkpoint and set(augmenter.labels) - {NONE} <= JANKEN:
+    from_checkpoint, new = options.init == "checkpoint", _new_to_checkpoint(augmenter.labels, options.init)
+    if from_checkpoint and not new:
         usual, rate = CHECKPOINT_STEPS if augmenter.scenes else 0, CHECKPOINT_RATE
     else:
-        usual, rate = (NEW_STEPS, NEW_RATE) if from_checkpoint else (FULL_STEPS, FULL_RATE)
+        usual, rate = (NEW_STEPS, NEW_RATE) if new else (FULL_STEPS, FULL_RATE)
     steps = usual if options.steps is None else options.steps
     recipe = train.Recipe(steps=steps, learning_rate=rate,
                           top_channels=options.top_channels, loss=options.loss)
@@ -147,8 +149,15 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         def keep_now_and_then(step: int) -> None:
             if options.save_checkpoint and step % KEEP_EVERY == 0:
                 model.keep(network, options.save_checkpoint, seen)
+        if new:
+            model.hold_early(network)
         train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, keep_now_and_then, teacher)
     return steps
+
+
+def _new_to_checkpoint(labels: Sequence[str], init: str) -> bool:
+    """Whether training starts from the checkpoint with classes that it does not know."""
+    return init == "checkpoint" and not set(labels) - {NONE} <= JANKEN
 
 
 def _class_means(network: keras.Model, augmenter: augment.Augmenter) -> np.ndarray:

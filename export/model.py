@@ -78,6 +78,8 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     """
     if backbone not in BACKBONES:
         raise DataError(f"unknown backbone {backbone!r}; known: {', '.join(BACKBONES)}")
+    if init not in ("checkpoint", "imagenet", "random") and not init.endswith(".h5"):
+        raise DataError(f"unknown starting weights {init!r}; known: checkpoint, imagenet, random, or a .h5 file")
     entry = BACKBONES[backbone]
     try:
         whole = entry.build((size_wh[1], size_wh[0], 3), "imagenet" if init == "imagenet" else None)
@@ -131,6 +133,13 @@ def _replay(first, last, x):
 
 def _conv(x, channels: int, name: str):
     return layers.BatchNormalization(name=f"{name}_BN")(layers.Conv2D(channels, 1, use_bias=False, name=name)(x))
+
+
+def hold_early(network: keras.Model) -> None:
+    """Keep all that comes before the feature map's finer half (stride 8) as it is, in training and in teaching int8: few
+    photos only spoil what it knows of edges and textures, and a batch costs half."""
+    for layer in keras.Model(network.input, network.get_layer("detail").input).layers:
+        layer.trainable = False
 
 
 def seen_by(init: str) -> dict[str, list[str]]:

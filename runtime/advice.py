@@ -28,6 +28,11 @@ def program() -> str:
     return "janken" if Path(sys.argv[0]).name == "janken.py" else "runtime"
 
 
+def doctor() -> str:
+    """The command that says what is missing, for the Python that is running: another one may lack other things."""
+    return f"{shlex.quote(sys.executable)} -m runtime doctor"
+
+
 def version_of(package: str) -> str | None:
     """Installed version of a distribution, without importing it; None when it is not installed."""
     try:

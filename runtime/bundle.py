@@ -122,10 +122,10 @@ def load_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     try:
         if path.is_dir():
-            return _read(_Folder(path))
+            return _read(path, _Folder(path))
         if path.is_file():
             with tarfile.open(path, "r:gz") as tar:
-                return _read(_Tarball(tar))
+                return _read(path, _Tarball(tar))
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise BundleError(
             f"{path}: the bundle cannot be read", given=error, expected="a bundle folder or .tar.gz", remedy=COPY_AGAIN
@@ -168,9 +168,9 @@ class _Tarball:
             return file.read()
 
 
-def _read(files: _Folder | _Tarball) -> Bundle:
+def _read(path: Path, files: _Folder | _Tarball) -> Bundle:
     if files.size(MANIFEST) is None:
-        raise BundleError(f"{MANIFEST} is missing", expected="a bundle with a manifest", remedy=COPY_AGAIN)
+        raise BundleError(f"{MANIFEST} is missing", given=path, expected="a bundle with a manifest", remedy=COPY_AGAIN)
     try:
         manifest = json.loads(files.read(MANIFEST).decode("utf-8"))
     except ValueError as error:

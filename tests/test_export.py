@@ -69,6 +69,14 @@ def test_finished_build_replaces_the_last_bundle_whole(good_bundle):
     assert [p.name for p in good_bundle.parent.iterdir()] == [good_bundle.name]
 
 
+def test_a_folder_that_cannot_be_written_is_said_before_the_training(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("export.build.build", lambda options: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    assert main(["--out", str(tmp_path / "file" / "dist")]) == 1
+    words = capsys.readouterr().err
+    assert f"Not a directory: {tmp_path / 'file'}" in words and "the last good bundle was not touched" in words
+
+
 def test_full_disk_is_said_in_words(monkeypatch, capsys, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "dist/janken-0.1.0")

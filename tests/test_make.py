@@ -57,6 +57,7 @@ def test_export_passes_only_what_is_set(checkout):
     printed = make(checkout, "-n", "export", "DATA=one two", "SEED=7").stdout
     command = " ".join(printed.replace("\\\n", " ").split())
     assert command.endswith(".venv/bin/python -m export --data one two --seed 7 --out dist")
+    assert "--name 'my mugs'" in make(checkout, "-n", "export", "NAME=my mugs").stdout, "refused by name, not as a command"
 
 
 def test_a_name_in_the_environment_is_not_taken(checkout):

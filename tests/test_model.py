@@ -6,6 +6,7 @@ import pytest
 
 from calibration.photos import DataError
 from export import fold, model
+from runtime.bundle import load_bundle
 
 FRAMES = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype("float32")
 
@@ -32,9 +33,32 @@ def test_the_backbones_own_weights_go_on_behind_the_neck():
     np.testing.assert_array_equal(network.get_layer("block_14_expand").get_weights()[0], kernel)
 
 
+def test_what_is_held_early_is_what_the_finer_half_of_the_map_reads():
+    network = model.build("mobilenet_v2_0.35", "random", (64, 64))
+    model.hold_early(network)
+    held = {layer.name for layer in network.layers if not layer.trainable}
+    assert {"Conv1", "bn_Conv1", "block_5_project", "block_6_expand"} <= held
+    assert not held & {"detail", "block_6_depthwise", "block_13_expand", "context", "gather"}
+
+
 def test_no_checkpoint_for_another_backbone():
     with pytest.raises(DataError, match="no checkpoint for mobilenet_v2_0.35"):
         model.build("mobilenet_v2_0.35", "checkpoint")
+
+
+def test_the_checkpoint_and_the_shipped_bundle_are_of_one_run():
+    """An export without photos takes over what was fitted for the checkpoint: to the bit what the shipped bundle holds."""
+    shipped = load_bundle(model.CHECKPOINT.parents[1] / "janken")
+    of_bundle = (shipped.prototypes, shipped.cluster_centers, shipped.cluster_weights, [shipped.reject, shipped.box_threshold])
+    of_checkpoint = model.known("checkpoint", "fitted")
+    assert len(of_checkpoint) == len(of_bundle)
+    for kept, held in zip(of_checkpoint, of_bundle):
+        np.testing.assert_array_equal(kept, held, err_msg="ship the bundle that the run with --save-checkpoint made")
+
+
+def test_a_slip_in_the_starting_weights_is_no_random_start():
+    with pytest.raises(DataError, match="unknown starting weights 'chekpoint'; known: checkpoint, imagenet, random"):
+        model.build(init="chekpoint")
 
 
 def test_what_is_kept_beside_a_checkpoint(tmp_path):

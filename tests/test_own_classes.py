@@ -150,7 +150,8 @@ def test_silence_beside_an_unknown_place_is_measured_by_the_whole_frame():
 
 def test_the_classes_decide_how_far_training_goes_from_the_checkpoint(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(train, "train", lambda network, head, batches, recipe, *_: asked.append(recipe))
+    monkeypatch.setattr(train, "train", lambda network, head, batches, recipe, *_: asked.append(
+        (recipe.steps, recipe.learning_rate, network.get_layer("Conv1").trainable)))
     monkeypatch.setattr(build, "_class_means", lambda network, augmenter: np.zeros((len(augmenter.labels), 160), np.float32))
     network = build.model.build()
     for names in (["gu", "choki", "pa"], SHAPES):
@@ -158,8 +159,7 @@ def test_the_classes_decide_how_far_training_goes_from_the_checkpoint(monkeypatc
         kept, frames = photos_module.load(photos_module.scan([folder]))
         augmenter = Augmenter(kept, frames, [], photos_module.labels_of(kept), (96, 96), (12, 12), 0)
         build.teach(network, augmenter, parser().parse_args([]), {})
-    assert [(recipe.steps, recipe.learning_rate) for recipe in asked] == [
-        (build.CHECKPOINT_STEPS, build.CHECKPOINT_RATE), (build.NEW_STEPS, build.NEW_RATE)]
+    assert asked == [(build.CHECKPOINT_STEPS, build.CHECKPOINT_RATE, True), (build.NEW_STEPS, build.NEW_RATE, False)]
 
 
 # --- from photos to a bundle ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Callable, Protocol
 
 import numpy as np
 
+from .. import advice
 from ..errors import SourceError
 
 Warn = Callable[[str], None]  # called with one line for the person at the keyboard
@@ -80,7 +81,7 @@ def open_source(name: str, warn: Warn, give_up_s: float = GIVE_UP_S) -> Source:
             "no such source",
             given=repr(name),
             expected="picamera2, a V4L2 index or device, a stream's address, a folder, a photo, a video file or a .npy",
-            remedy="`python3 -m runtime doctor` lists the cameras.",
+            remedy=f"`{advice.doctor()}` lists the cameras.",
         )
     if path.suffix.lower() == ".npy":
         return replay.ArraySource(path)

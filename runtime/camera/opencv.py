@@ -60,7 +60,7 @@ def v4l2_camera(name: str) -> OpenCvDevice:
             "no such camera",
             given=device,
             expected="a V4L2 device",
-            remedy="Plug it in, or give another --source; `python3 -m runtime doctor` lists what is there.",
+            remedy=f"Plug it in, or give another --source; `{advice.doctor()}` lists what is there.",
         )
     if not os.access(device, os.R_OK | os.W_OK):
         raise SourceError(

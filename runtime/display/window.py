@@ -10,7 +10,7 @@ import numpy as np
 from .. import advice
 from ..errors import UsageError
 
-WITHOUT_WINDOW = "Use --display none, with --json - or --record out.mp4 to see results."
+WITHOUT_WINDOW = "Use --display web to look with a browser, or --display none with --json - or --record out.mp4."
 PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
 PROBE_SECONDS = 30
 

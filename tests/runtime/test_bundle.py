@@ -32,7 +32,8 @@ def pack(folder: Path, target: Path, top: str) -> Path:
 
 
 def test_an_empty_folder_has_no_manifest(tmp_path):
-    assert "manifest.json is missing: expected a bundle with a manifest. Copy the bundle again" in refusal(tmp_path)
+    words = f"manifest.json is missing: given {tmp_path}, expected a bundle with a manifest. Copy the bundle again"
+    assert words in refusal(tmp_path)
 
 
 def test_no_folder_at_all(tmp_path):

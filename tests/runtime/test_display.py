@@ -36,7 +36,7 @@ def test_a_window_without_a_screen_says_so_instead_of_aborting(monkeypatch):
         open_display("window")
     words = str(caught.value)
     assert "cannot open a window: given DISPLAY='', could not connect to display" in words
-    assert "expected a screen that can be reached" in words and "--display none" in words
+    assert "expected a screen that can be reached" in words and "--display web" in words
 
 
 class FakeHighGui:

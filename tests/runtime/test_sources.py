@@ -119,6 +119,7 @@ class TestNames:
 
     def test_a_camera_that_is_not_plugged_in(self):
         assert "no such camera: given /dev/video97, expected a V4L2 device" in refusal("97")
+        assert f"`{sys.executable} -m runtime doctor` lists" in refusal("97"), "of this Python, not of the system's"
         assert "no such camera: given /dev/video97" in refusal("/dev/video97")
 
     def test_photos_without_a_decoder_name_the_command(self, monkeypatch, tmp_path):
