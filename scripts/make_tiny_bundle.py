@@ -9,6 +9,7 @@ weights come from fixed numbers and one seed; prototypes and cluster centres are
 """
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -103,4 +104,6 @@ def manifest() -> dict:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "models" / "tiny")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("folder", nargs="?", type=Path, default=ROOT / "models" / "tiny", help="(default %(default)s)")
+    main(options.parse_args().folder)
