@@ -23,7 +23,8 @@ from export.anomaly import fit, learn, network, rings, twins
 from export.anomaly.fit import Outputs, Stored
 from export.anomaly.learn import DEFECT, NORMAL
 from export.arcface import SCALE
-from runtime.bundle import NORMALS, PATCHES, SCORERS, Anomaly, Bundle
+from runtime.anomaly_pipeline import deviations
+from runtime.bundle import ANOMALY_FILES, SCORERS, Anomaly, Bundle
 from runtime.image import stretch_2x2
 from runtime.interpreter import load_networks
 from runtime.pipeline import Networks
@@ -37,8 +38,8 @@ HELD_PAIRS = 150
 FRAMES = 240  # views of the normal photos to store from, where there are not more photos than that
 MOST_VIEWS = 4  # of a photo
 STEPS, BATCH, RATE = 400, 24, 1e-3
-TOP_CHANNELS = 24  # of the feature map: about as many as learn
-AS_GOOD = 0.005  # AUROCs closer than this are not told apart by so few photos
+TOP_CHANNELS = 12  # of the feature map's channels that learn
+AS_GOOD = 0.02  # AUROCs closer than this are not told apart by so few photos, nor by defects that are all drawn
 BOX = 0.5  # where the box ends, as a fraction of the peak's heat
 
 
@@ -158,10 +159,12 @@ def outputs(networks: Networks, frames: np.ndarray, photo: np.ndarray | None = N
 
 @dataclass(frozen=True)
 class Fitted:
-    """`section`: the manifest's "anomaly"; `choice`: AUROC of each scorer on held-out photos; `normal`: what it is from."""
+    """`section`: the manifest's "anomaly"; places (2, h, w): see fit.usual; `choice`: AUROC of each scorer on held-out photos;
+    `normal`: what it is from."""
 
     section: dict
     stored: Stored
+    places: np.ndarray
     choice: dict[str, float]
     normal: Outputs
 
@@ -174,23 +177,23 @@ def fit_to(networks: Networks, material: Material, held: list[twins.Twin], seed:
     of_some = fit.store(normal.of(learned), seed)
     good, bad = fit.distances(normal.of(apart), of_some), fit.distances(defects, of_some)
     everyone = fit.unseen(normal, seed)
-    section = {"embedding": fit.spread(np.concatenate([good.embedding, everyone.embedding])),
-               "patch": fit.spread(everyone.patch)}
+    places = fit.usual(everyone.cells)
+    normals = fit.joined([good, everyone])
+    spread = {"embedding": fit.spread(normals.embedding), "patch": fit.spread(normals.patch(places))}
 
-    def value(distances: fit.Distances, name: str) -> np.ndarray:
-        z = {key: (getattr(distances, key) - section[key][0]) / section[key][1] for key in ("embedding", "patch")}
-        return z.get(name, (z["embedding"] + z["patch"]) / 2)
+    def value(frames: fit.Distances, name: str) -> np.ndarray:
+        return deviations(name, frames.embedding, frames.patch(places), spread)
 
-    truth = np.repeat([False, True], [len(good.patch), len(bad.patch)])
+    truth = np.repeat([False, True], [len(good.embedding), len(bad.embedding)])
     choice = {name: metrics.image_auroc(np.concatenate([value(good, name), value(bad, name)]), truth) for name in SCORERS}
     best = [name for name in ("both", "patch", "embedding") if choice[name] >= max(choice.values()) - AS_GOOD]
     scorer = scorer or best[0]
-    peaks = np.array([cells.max() for cells in bad.cells])
+    peaks = fit.by_place(bad.cells, places).max(axis=(1, 2))
     stored = fit.store(normal, seed)
-    farthest = max(value(good, scorer).max(), value(everyone, scorer).max()) + fit.MARGIN
-    section.update(scorer=scorer, top_cells=stored.top_cells, threshold=round(float(max(farthest, fit.LEAST_THRESHOLD)), 4),
-                   **fit.heat_scale(everyone.cells, peaks), normals=len(stored.normals), patches=len(stored.patches))
-    return Fitted(section, stored, choice, normal)
+    section = {**spread, "scorer": scorer, "top_cells": fit.top_cells(places.shape[1:]),
+               "threshold": fit.threshold(value(normals, scorer)), **fit.heat_scale(fit.by_place(normals.cells, places), peaks),
+               "normals": len(stored.normals), "patches": len(stored.patches), "patch_channels": stored.patches.shape[1]}
+    return Fitted(section, stored, places, choice, normal)
 
 
 def _fit_and_write(place: Path, fields: dict, content: tuple[bytes, bytes], networks: Networks, parts: network.Parts,
@@ -208,8 +211,9 @@ def _fit_and_write(place: Path, fields: dict, content: tuple[bytes, bytes], netw
     fields["clusters"]["count"] = len(found.centers)
     fields["anomaly"] = fitted.section
     fields["metrics"] = {"choice": fitted.choice}
-    np.save(place / NORMALS, fitted.stored.normals, allow_pickle=False)
-    np.save(place / PATCHES, fitted.stored.patches.astype(np.float32), allow_pickle=False)
+    stored = fitted.stored
+    for name, array in zip(ANOMALY_FILES, (stored.normals, stored.whitening, stored.patches, fitted.places)):
+        np.save(place / name, array.astype(np.float32), allow_pickle=False)
     return bundle.write(place, fields, *content, found.centers, found.weights, prototypes)
 
 
@@ -227,8 +231,9 @@ def judge(made: Bundle, fields: dict, folded: keras.Model, material: Material, h
 
 
 def _anomaly(fitted: Fitted) -> Anomaly:
-    section = {key: value for key, value in fitted.section.items() if key not in ("normals", "patches")}
-    return Anomaly(**section, normals=fitted.stored.normals, patches=fitted.stored.patches)
+    counts = ("normals", "patches", "patch_channels")
+    section = {key: value for key, value in fitted.section.items() if key not in counts}
+    return Anomaly(**section, **vars(fitted.stored), places=fitted.places)
 
 
 def _synthetic(material: Material, held: list[twins.Twin]) -> list[Sample]:
