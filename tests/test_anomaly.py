@@ -144,8 +144,10 @@ def test_what_is_usual_is_told_by_the_distance_from_the_edge():
     assert (fit.by_place(cells, np.stack([mean, deviation]))[:, 6, 7] < 3).all()
 
 
-def test_nine_hundred_and_ninety_nine_of_a_thousand_normal_values_are_below_the_threshold():
-    assert fit.threshold(np.random.default_rng(0).normal(5, 2, 4000)) == pytest.approx(11, abs=0.3)
+def test_the_threshold_is_three_deviations_away_and_further_for_few_photos():
+    values = np.random.default_rng(0).normal(5, 2, 4000)
+    assert fit.threshold(values, 4000) == pytest.approx(11, abs=0.2)
+    assert fit.threshold(values, 10) > 12.5
 
 
 def test_components_centre_the_map_and_keep_what_varies():

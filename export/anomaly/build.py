@@ -35,10 +35,11 @@ LABELS = ["defect", NONE_LABEL]
 HELD_OUT = 0.2  # of the normal photos, the last by name: nothing is trained on them, what judges is chosen on them
 PAIRS = 600  # frames with their twins to learn from
 HELD_PAIRS = 150
+JUDGED = 150  # of the twins, from which clusters and channel weights are made
 FRAMES = 240  # views of the normal photos to store from, where there are not more photos than that
 MOST_VIEWS = 4  # of a photo
-STEPS, BATCH, RATE = 400, 24, 1e-3
-TOP_CHANNELS = 12  # of the feature map's channels that learn
+BATCH, RATE = 24, 1e-3
+TOP_CHANNELS = 24  # of the feature map's channels that learn
 AS_GOOD = 0.02  # AUROCs closer than this are not told apart by so few photos, nor by defects that are all drawn
 BOX = 0.5  # where the box ends, as a fraction of the peak's heat
 
@@ -127,19 +128,18 @@ def build(options: argparse.Namespace) -> Path:
 
 
 def teach(parts: network.Parts, material: Material, taught: list[twins.Twin], options: argparse.Namespace) -> None:
-    """Open the neck and train above the backbone, in place."""
+    """Open the neck and, where that is asked for, train it and what is above, in place."""
     print("working out features ...", flush=True)
     learned = material.frames[material.learned]
     normals = network.features(parts, learned)
-    of_twins = network.features(parts, np.stack([t.frame_rgb for t in taught]))
     few = np.random.default_rng(options.seed).permutation(len(learned))[:60]
     network.open_neck(parts, normals[0][few], normals[1][few], options.seed)
-    drawn = np.arange(len(taught)) % len(learned)  # as in _twins
-    pairs = learn.Pairs(tuple(side[drawn] for side in normals), of_twins,
-                        network.heat_targets(taught, parts.neck.output_shape[2:0:-1]))
-    steps = STEPS if options.steps is None else options.steps
-    if steps:
-        learn.learn(parts, pairs, steps, BATCH, RATE, TOP_CHANNELS, options.seed)
+    if options.steps:
+        of_twins = network.features(parts, np.stack([t.frame_rgb for t in taught]))
+        drawn = np.arange(len(taught)) % len(learned)  # as in _twins
+        pairs = learn.Pairs(tuple(side[drawn] for side in normals), of_twins,
+                            network.heat_targets(taught, parts.neck.output_shape[2:0:-1]))
+        learn.learn(parts, pairs, options.steps, BATCH, RATE, TOP_CHANNELS, options.seed)
 
 
 def _twins(frames: np.ndarray, count: int, kinds: list, seed: int) -> list[twins.Twin]:
@@ -191,7 +191,7 @@ def fit_to(networks: Networks, material: Material, held: list[twins.Twin], seed:
     peaks = fit.by_place(bad.cells, places).max(axis=(1, 2))
     stored = fit.store(normal, seed)
     section = {**spread, "scorer": scorer, "top_cells": fit.top_cells(places.shape[1:]),
-               "threshold": fit.threshold(value(normals, scorer)), **fit.heat_scale(fit.by_place(normals.cells, places), peaks),
+               "threshold": fit.threshold(value(normals, scorer), material.photo.max() + 1), **fit.heat_scale(fit.by_place(normals.cells, places), peaks),
                "normals": len(stored.normals), "patches": len(stored.patches), "patch_channels": stored.patches.shape[1]}
     return Fitted(section, stored, places, choice, normal)
 
@@ -200,7 +200,7 @@ def _fit_and_write(place: Path, fields: dict, content: tuple[bytes, bytes], netw
                    material: Material, taught: list[twins.Twin], held: list[twins.Twin], options: argparse.Namespace) -> Bundle:
     """Fit everything on the int8 outputs and write the bundle's files."""
     fitted = fit_to(networks, material, held, options.seed)
-    of_twins = outputs(networks, np.stack([t.frame_rgb for t in taught[:300]]))
+    of_twins = outputs(networks, np.stack([t.frame_rgb for t in taught[:JUDGED]]))
     together = np.concatenate([of_twins.embeddings, fitted.normal.embeddings])
     labels = np.repeat([DEFECT, NORMAL], [len(of_twins.embeddings), len(fitted.normal.embeddings)])
     prototypes = clusters.prototypes(together, labels, len(LABELS))
@@ -261,7 +261,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
         "thresholds": {"reject": -1.0, "box": BOX},
         "clusters": {"count": options.clusters, "top_channels": TOP_CHANNELS},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": str(options.init), "loss": "arcface", "steps": STEPS if options.steps is None else options.steps,
+        "training": {"init": str(options.init), "loss": "arcface" if options.steps else None, "steps": options.steps or 0,
                      "pairs": PAIRS},
         "data": {"folders": [data], "fingerprint": anomaly_photos.fingerprint(material.photos.train),
                  "photos": len(material.photos.train), "views": len(material.frames),

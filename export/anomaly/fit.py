@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 
@@ -13,14 +14,14 @@ from export.anomaly.network import KEPT
 from runtime.anomaly_pipeline import PatchDistance, farthest_mean, nearest_normal
 
 NORMALS = 64  # embeddings stored at most
-PATCHES = 1000  # cells stored
+PATCHES = 500  # cells stored
 POOL = 20_000  # cells they are chosen from
 FOLDS = 5
 TOP_SHARE = 0.005  # of a frame's cells: the farthest, whose mean is its patch distance
 EDGE = 4  # cells from the edge of the frame to where places are alike
 COLD = 99.9  # percentile of the cells of normal frames: above, colour begins
 HOT = 50  # percentile of the peaks inside synthetic defects: full heat
-THRESHOLD = 3.0  # deviations from the mean of the normal photos
+BELOW = 0.9987  # share of normal photos that should stay below the threshold: three deviations, were there many of them
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,13 @@ def spread(values: np.ndarray) -> list[float]:
     return [round(float(values.mean()), 6), round(max(float(values.std()), 1e-6), 6)]
 
 
-def threshold(values: np.ndarray) -> float:
-    """Deviations from which on a frame has a defect, from those of normal photos (F,) that were not stored."""
-    return round(float(values.mean() + THRESHOLD * values.std()), 4)
+def threshold(values: np.ndarray, photos: int) -> float:
+    """Deviations from which on a frame has a defect, from those of so many normal photos (F,) that were not stored.
+
+    The end of Student's interval for one more value: few photos tell little of how far normal ones go.
+    """
+    reach = student.ppf(BELOW, photos - 1) * np.sqrt(1 + 1 / photos)
+    return round(float(values.mean() + reach * values.std()), 4)
 
 
 def heat_scale(normal_cells: np.ndarray, defect_peaks: np.ndarray) -> dict[str, float]:

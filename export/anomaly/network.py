@@ -22,11 +22,11 @@ from runtime.heatmap import bilinear_matrix
 
 BACKBONE = "mobilenet_v2_0.5"
 START = Path(__file__).parents[2] / "models" / "checkpoint" / "anomaly_mobilenet_v2_0.5.weights.h5"
-KEPT = 80  # channels of the feature map that are components, the first ones; the others learn
+KEPT = 64  # channels of the feature map that are components, the first ones; the others learn
 COMPONENTS = 48  # of the fine and of the coarse features each
 MIDDLE, REACH = 3.0, 2.0  # a component's mean within ReLU6's 0..6, and how far from it normal cells go; defects go further
 REACHED = 99.9  # percentile of the cells that is brought so far: int8 steps are not wasted
-RIDGE = 1e-2  # relative, of the least squares that give the embedding its coarse features back
+RIDGE = 1e-3  # relative, of the least squares that give the embedding its coarse features back
 NECK = ("detail", "detail_BN", "context", "context_BN")
 
 
