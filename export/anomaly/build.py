@@ -23,6 +23,7 @@ from export.anomaly import fit, learn, network, rings, twins
 from export.anomaly.fit import Outputs, Stored
 from export.anomaly.learn import DEFECT, NORMAL
 from export.arcface import SCALE
+from export.studies import equalise
 from runtime.anomaly_pipeline import deviations
 from runtime.bundle import ANOMALY_FILES, SCORERS, Anomaly, Bundle
 from runtime.image import stretch_2x2
@@ -35,6 +36,7 @@ LABELS = ["defect", NONE_LABEL]
 HELD_OUT = 0.2  # of the normal photos, the last by name: nothing is trained on them, what judges is chosen on them
 PAIRS = 600  # frames with their twins to learn from
 HELD_PAIRS = 150
+EVENED = 48  # frames on which the network is made fit for int8
 JUDGED = 150  # of the twins, from which clusters and channel weights are made
 FRAMES = 240  # views of the normal photos to store from, where there are not more photos than that
 MOST_VIEWS = 4  # of a photo
@@ -108,7 +110,7 @@ def build(options: argparse.Namespace) -> Path:
     inputs = model.normalise(representative[chosen])
     folded = fold.fold(parts.whole)
     print("converting to int8 ...", flush=True)
-    content = convert.halves_to_int8(*model.split(folded), inputs)
+    content = convert.halves_to_int8(*model.split(rounded_well(folded, inputs[:EVENED])), inputs)
 
     held = _twins(material.frames[~material.learned], HELD_PAIRS, other, options.seed + 1)
     target = options.out / f"{options.name}-{options.bundle_version}"
@@ -140,6 +142,14 @@ def teach(parts: network.Parts, material: Material, taught: list[twins.Twin], op
         pairs = learn.Pairs(tuple(side[drawn] for side in normals), of_twins,
                             network.heat_targets(taught, parts.neck.output_shape[2:0:-1]))
         learn.learn(parts, pairs, options.steps, BATCH, RATE, TOP_CHANNELS, options.seed)
+
+
+def rounded_well(folded: keras.Model, frames: np.ndarray) -> keras.Model:
+    """The same network, its channels' ranges evened out and its biases corrected, so that int8 takes little from it.
+
+    Without it distances to normal cells are drowned in what rounding does to the few large channels.
+    """
+    return fold.fold(equalise.correct_biases(equalise.equalise(folded, frames), frames))
 
 
 def _twins(frames: np.ndarray, count: int, kinds: list, seed: int) -> list[twins.Twin]:
@@ -190,9 +200,12 @@ def fit_to(networks: Networks, material: Material, held: list[twins.Twin], seed:
     scorer = scorer or best[0]
     peaks = fit.by_place(bad.cells, places).max(axis=(1, 2))
     stored = fit.store(normal, seed)
-    section = {**spread, "scorer": scorer, "top_cells": fit.top_cells(places.shape[1:]),
-               "threshold": fit.threshold(value(normals, scorer), material.photo.max() + 1), **fit.heat_scale(fit.by_place(normals.cells, places), peaks),
-               "normals": len(stored.normals), "patches": len(stored.patches), "patch_channels": stored.patches.shape[1]}
+    section = {
+        **spread, "scorer": scorer, "top_cells": fit.top_cells(places.shape[1:]),
+        "threshold": fit.threshold(value(normals, scorer), len(learned) + len(apart)),
+        **fit.heat_scale(fit.by_place(normals.cells, places), peaks),
+        "normals": len(stored.normals), "patches": len(stored.patches), "patch_channels": stored.patches.shape[1],
+    }
     return Fitted(section, stored, places, choice, normal)
 
 
