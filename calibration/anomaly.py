@@ -59,13 +59,19 @@ class Remembering:
         return self._said
 
 
+class PatchCore(AnomalyPipeline):
+    """Cells as far as they are: neither smoothed nor counted in what is usual at their place."""
+
+    def distances(self, feature_map: np.ndarray) -> np.ndarray:
+        return self._distance(feature_map)
+
+
 def judge(bundle: Bundle, networks: Networks, samples: Sequence[Sample], what: str) -> dict[str, dict[str, float]]:
     """Scorer -> Quality as a dict, over the samples. Only for the bundle's own scorer a threshold was fitted: for the others
     what depends on it is nan."""
     once, own = Remembering(networks), bundle.anomaly
-    judges = {name: replace(own, scorer=name) for name in SCORERS}
-    judges[PATCHCORE] = replace(own, scorer="patch", top_cells=1, places=np.float32([[[0]], [[1]]]) + 0 * own.places)
-    each = {name: AnomalyPipeline(replace(bundle, anomaly=judge), once) for name, judge in judges.items()}
+    each = {name: AnomalyPipeline(replace(bundle, anomaly=replace(own, scorer=name)), once) for name in SCORERS}
+    each[PATCHCORE] = PatchCore(replace(bundle, anomaly=replace(own, scorer="patch", top_cells=1)), once)
     results: dict[str, list[Result]] = {name: [] for name in COLUMNS}
     for sample in tqdm(samples, desc=what, unit="frame", mininterval=2):
         frame_rgb = np.ascontiguousarray(sample.frame_rgb())

@@ -47,6 +47,13 @@ class PatchDistance:
         return np.sqrt(np.maximum(nearest, 0)).reshape(cells.shape[:-1])
 
 
+def smoothed(distances: np.ndarray) -> np.ndarray:
+    """(..., h, w): the mean of each cell and its neighbours, weighted 1-2-1 both ways: chance is one cell, defects are not."""
+    edged = np.pad(distances, [(0, 0)] * (distances.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
+    rows = edged[..., :-2, :] + 2 * edged[..., 1:-1, :] + edged[..., 2:, :]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+
+
 def farthest_mean(distances: np.ndarray, cells: int) -> float:
     """Mean of the `cells` largest of the distances (h, w)."""
     flat = distances.ravel()
@@ -104,8 +111,7 @@ class AnomalyPipeline:
 
         feature_map, quantized = networks(image)
         embedding = unit_length(dequantize(quantized, networks.embedding_quantization))
-        usual, deviation = anomaly.places
-        distances = (self._distance(dequantize(feature_map, networks.feature_quantization)) - usual) / deviation
+        distances = self.distances(dequantize(feature_map, networks.feature_quantization))
         nearest = nearest_normal(embedding @ anomaly.whitening, anomaly.normals)
         value = deviations(anomaly.scorer, nearest, farthest_mean(distances, anomaly.top_cells), self._normal)
         defect, score = bundle.labels[0], probability(value, anomaly.threshold)
@@ -125,6 +131,11 @@ class AnomalyPipeline:
             size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy, cluster=cluster, heat=heat, embedding=embedding,
             ms=milliseconds(started, prepared, inferred, done),
         )
+
+    def distances(self, feature_map: np.ndarray) -> np.ndarray:
+        """How far each cell (h, w) of a feature map, float32 (h, w, C), is from the patches, in what is usual at its place."""
+        usual, deviation = self._anomaly.places
+        return (smoothed(self._distance(feature_map)) - usual) / deviation
 
 
 def pipeline_for(bundle: Bundle, networks: Networks) -> Pipeline | AnomalyPipeline:

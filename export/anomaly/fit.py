@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 
 from export.anomaly.network import KEPT
-from runtime.anomaly_pipeline import PatchDistance, farthest_mean, nearest_normal
+from runtime.anomaly_pipeline import PatchDistance, farthest_mean, nearest_normal, smoothed
 
 NORMALS = 64  # embeddings stored at most
 PATCHES = 500  # cells stored
@@ -50,7 +50,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Distances:
-    """Of frames to what is stored: embedding (F,), cells (F, h, w)."""
+    """Of frames to what is stored: embedding (F,), cells (F, h, w), smoothed."""
 
     embedding: np.ndarray
     cells: np.ndarray
@@ -110,7 +110,7 @@ def distances(frames: Outputs, stored: Stored) -> Distances:
     """The runtime's own rule."""
     measure = PatchDistance(stored.patches)
     nearest = [nearest_normal(embedding, stored.normals) for embedding in frames.embeddings @ stored.whitening]
-    return Distances(np.array(nearest), np.stack([measure(feature_map) for feature_map in frames.maps]))
+    return Distances(np.array(nearest), smoothed(np.stack([measure(feature_map) for feature_map in frames.maps])))
 
 
 def unseen(normal: Outputs, seed: int) -> Distances:

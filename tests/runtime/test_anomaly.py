@@ -20,6 +20,7 @@ from runtime.anomaly_pipeline import (
     open_pipeline,
     patch_heat,
     probability,
+    smoothed,
 )
 from runtime.bundle import load_bundle
 from runtime.errors import BundleError, FrameError
@@ -97,6 +98,13 @@ def test_nearest_patch_by_hand():
 
 def test_patches_of_fewer_channels_are_compared_with_the_first_ones():
     np.testing.assert_allclose(PatchDistance(np.float32([[0, 0]]))(np.float32([[3, 4, 99]])), [5], atol=1e-3)
+
+
+def test_smoothing_by_hand_keeps_the_mean_of_what_is_even():
+    one = np.zeros((4, 5), np.float32)
+    one[1, 2] = 16
+    np.testing.assert_array_equal(smoothed(one)[:3, 1:4], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    assert (smoothed(np.full((2, 4, 5), 3.0)) == 3).all()
 
 
 def test_deviations_by_hand():
