@@ -65,7 +65,8 @@ def nearest_normal(embedding: np.ndarray, normals: np.ndarray) -> float:
     return float(np.sqrt(((normals - embedding) ** 2).sum(axis=1).min()))
 
 
-def deviations(scorer: str, embedding: float | np.ndarray, patch: float | np.ndarray, of: dict[str, tuple[float, float]]):
+def deviations(scorer: str, embedding: float | np.ndarray, patch: float | np.ndarray,
+               of: dict[str, tuple[float, float]]) -> float | np.ndarray:
     """How far from normal, in deviations of the normal photos: by the distance of the embedding, of patches, or by both.
 
     `of`: mean and deviation of each of the two distances over normal photos, by its name.
