@@ -48,10 +48,10 @@ class PatchDistance:
 
 
 def smoothed(distances: np.ndarray) -> np.ndarray:
-    """(..., h, w): the mean of each cell and its neighbours, weighted 1-2-1 both ways: chance is one cell, defects are not."""
+    """(..., h, w): the mean of each cell and its neighbours, weighted 1-4-1 both ways: chance is one cell, defects are not."""
     edged = np.pad(distances, [(0, 0)] * (distances.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    rows = edged[..., :-2, :] + 2 * edged[..., 1:-1, :] + edged[..., 2:, :]
-    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+    rows = edged[..., :-2, :] + 4 * edged[..., 1:-1, :] + edged[..., 2:, :]
+    return (rows[..., :-2] + 4 * rows[..., 1:-1] + rows[..., 2:]) / 36
 
 
 def farthest_mean(distances: np.ndarray, cells: int) -> float:

@@ -14,7 +14,7 @@ from export.anomaly.network import KEPT
 from runtime.anomaly_pipeline import PatchDistance, farthest_mean, nearest_normal, smoothed
 
 NORMALS = 64  # embeddings stored at most
-PATCHES = 500  # cells stored
+PATCHES = 1000  # cells stored
 POOL = 20_000  # cells they are chosen from
 FOLDS = 5
 TOP_SHARE = 0.005  # of a frame's cells: the farthest, whose mean is its patch distance

@@ -102,8 +102,8 @@ def test_patches_of_fewer_channels_are_compared_with_the_first_ones():
 
 def test_smoothing_by_hand_keeps_the_mean_of_what_is_even():
     one = np.zeros((4, 5), np.float32)
-    one[1, 2] = 16
-    np.testing.assert_array_equal(smoothed(one)[:3, 1:4], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    one[1, 2] = 36
+    np.testing.assert_array_equal(smoothed(one)[:3, 1:4], [[1, 4, 1], [4, 16, 4], [1, 4, 1]])
     assert (smoothed(np.full((2, 4, 5), 3.0)) == 3).all()
 
 
