@@ -22,6 +22,8 @@ from runtime.results import NONE_LABEL, Result
 
 PRO_MOST = 0.3  # false positive rate up to which PRO is integrated, as is usual
 STEPS = 200  # thresholds of PRO's curve
+PATCHCORE = "patchcore"  # measured beside the bundle's scorers: the distance of the farthest cell to the same stored patches
+COLUMNS = (*SCORERS, PATCHCORE)
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,34 @@ class Remembering:
         return self._said
 
 
+class PatchCore(AnomalyPipeline):
+    """Cells as far as they are: neither smoothed nor counted in what is usual at their place."""
+
+    def distances(self, feature_map: np.ndarray) -> np.ndarray:
+        return self._distance(feature_map)
+
+
 def judge(bundle: Bundle, networks: Networks, samples: Sequence[Sample], what: str) -> dict[str, dict[str, float]]:
-    """Scorer -> Quality as a dict, over the samples; only the bundle's own scorer has a threshold that was fitted for it."""
-    once = Remembering(networks)
-    each = {name: AnomalyPipeline(replace(bundle, anomaly=replace(bundle.anomaly, scorer=name)), once) for name in SCORERS}
-    results: dict[str, list[Result]] = {name: [] for name in SCORERS}
+    """Scorer -> Quality as a dict, over the samples. Only for the bundle's own scorer a threshold was fitted: for the others
+    what depends on it is nan."""
+    once, own = Remembering(networks), bundle.anomaly
+    each = {name: AnomalyPipeline(replace(bundle, anomaly=replace(own, scorer=name)), once) for name in SCORERS}
+    each[PATCHCORE] = PatchCore(replace(bundle, anomaly=replace(own, scorer="patch", top_cells=1)), once)
+    results: dict[str, list[Result]] = {name: [] for name in COLUMNS}
     for sample in tqdm(samples, desc=what, unit="frame", mininterval=2):
         frame_rgb = np.ascontiguousarray(sample.frame_rgb())
         for name, pipeline in each.items():
             results[name].append(pipeline(frame_rgb))
     defective, masks = [s.kind != GOOD for s in samples], [s.mask for s in samples]
-    return {name: asdict(quality(results[name], defective, masks)) for name in SCORERS}
+    unknown = {"normal_below": float("nan"), "defects_found": float("nan")}
+    return {name: {**asdict(quality(results[name], defective, masks)), **({} if name == own.scorer else unknown)}
+            for name in COLUMNS}
 
 
 def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:
     """Lines of text: a row a figure, a column for each network ("float", "int8") and scorer of `judge`'s."""
     rows = ("image_auroc", "pixel_auroc", "pro", "peak_inside", "normal_below", "defects_found")
-    columns = [(kind, name) for kind in measured for name in SCORERS]
+    columns = [(kind, name) for kind in measured for name in COLUMNS]
     lines = [f"{'':<16}" + "".join(f"{kind + ' ' + name:>17}" for kind, name in columns)]
     return "\n".join(lines + [f"{row:<16}" + "".join(f"{measured[k][n][row]:>17.3f}" for k, n in columns) for row in rows])
 

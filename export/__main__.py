@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,
                      help="training batches of 64 (default: from the checkpoint 250, without photos none, for other classes "
-                          "than gu, choki and pa 300; else 2000)")
+                          "than gu, choki and pa 300; else 2000); with --task anomaly of 24 pairs (default none)")
     top.add_argument("--int8-steps", type=int, default=None,
                      help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400, "
                           "for other classes than gu, choki and pa 150)")

@@ -21,13 +21,12 @@ import numpy as np
 
 from calibration.metrics import measurable
 from runtime.bundle import (
+    ANOMALY_FILES,
     CLUSTER_CENTERS,
     CLUSTER_WEIGHTS,
     EMBEDDING,
     FEATURE_MAP,
     MANIFEST,
-    NORMALS,
-    PATCHES,
     PROTOTYPES,
     REQUIRED_FILES,
     SCHEMA,
@@ -125,7 +124,7 @@ def ship(made: Path, models: Path) -> Path:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    for name in (*REQUIRED_FILES, NORMALS, PATCHES):
+    for name in (*REQUIRED_FILES, *ANOMALY_FILES):
         if name in REQUIRED_FILES or (source / name).is_file():  # the latter two are of one task alone
             shutil.copyfile(source / name, folder / name)
 

@@ -29,7 +29,8 @@ EMBEDDING = "embedding.tflite"
 CLUSTER_CENTERS = "cluster_centers.npy"
 CLUSTER_WEIGHTS = "cluster_weights.npy"
 PROTOTYPES = "prototypes.npy"
-NORMALS, PATCHES = "normals.npy", "patches.npy"  # of the task "anomaly" alone
+NORMALS, WHITENING, PATCHES, PLACES = "normals.npy", "whitening.npy", "patches.npy", "places.npy"
+ANOMALY_FILES = (NORMALS, WHITENING, PATCHES, PLACES)  # of the task "anomaly" alone
 REQUIRED_FILES = (FEATURE_MAP, EMBEDDING, CLUSTER_CENTERS, CLUSTER_WEIGHTS, PROTOTYPES)
 
 TASKS = ("classify", "anomaly")
@@ -46,13 +47,15 @@ class Anomaly:
     """What the task "anomaly" needs besides: how far a frame may be from the normal ones. N stored normals, M patches.
 
     Attributes:
-        scorer: one of SCORERS, the distance that judges; "both" is the mean of the two, each in its own deviations.
+        scorer: one of SCORERS, what judges; "both" is the two together, each in its own deviations.
         embedding, patch: (mean, deviation) of each distance over normal photos that it had not stored.
         top_cells: the patch distance of a frame is the mean over this many of its farthest cells.
         threshold: deviations above the mean from which on a frame has a defect.
-        cold, hot: patch distances; what lies below `cold` stays nearly uncoloured, `hot` is full heat.
-        normals: (N, D) float32, rows of unit length.
-        patches: (M, C) float32, cells of normal feature maps, dequantised.
+        cold, hot: deviations of a cell from what is usual at its place: below `cold` nearly no colour, full heat at `hot`.
+        normals: (N, D) float32, whitened embeddings.
+        whitening: (D, D) float32: embedding @ whitening is compared with the normals.
+        patches: (M, P) float32, the first P channels of cells of normal feature maps, dequantised.
+        places: (2, h, w) float32: mean and deviation, at each place of the map, of a normal cell's distance to the patches.
     """
 
     scorer: str
@@ -63,7 +66,9 @@ class Anomaly:
     cold: float
     hot: float
     normals: np.ndarray = field(repr=False)
+    whitening: np.ndarray = field(repr=False)
     patches: np.ndarray = field(repr=False)
+    places: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -179,13 +184,16 @@ def _read(path: Path, files: _Folder | _Tarball) -> Bundle:
     content = {name: _checked_bytes(files, name, entry) for name, entry in manifest["files"].items()}
     labels, dim = len(fields["labels"]), fields["embedding_dim"]
     clusters = manifest["clusters"]["count"]
-    channels = fields["feature_shape_hwc"][2]
+    height, width, channels = fields["feature_shape_hwc"]
     anomaly = fields.pop("anomaly")
     if anomaly:
+        stored = manifest["anomaly"]
         anomaly = Anomaly(
             **anomaly,
-            normals=_array(content, NORMALS, (manifest["anomaly"]["normals"], dim), unit=True),
-            patches=_array(content, PATCHES, (manifest["anomaly"]["patches"], channels), unit=False),
+            normals=_array(content, NORMALS, (stored["normals"], dim), unit=False),
+            whitening=_array(content, WHITENING, (dim, dim), unit=False),
+            patches=_array(content, PATCHES, (stored["patches"], stored["patch_channels"]), unit=False),
+            places=_places(content, (2, height, width)),
         )
     return Bundle(
         **fields,
@@ -247,10 +255,12 @@ def _anomaly_fields(need: Callable[..., Any]) -> dict[str, Any]:
     def spread(value: Any) -> bool:
         return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[1] > 0
 
-    need("files", lambda files: {NORMALS, PATCHES} <= set(files), f"files of the bundle, {NORMALS} and {PATCHES} among them")
+    need("files", lambda files: set(ANOMALY_FILES) <= set(files), f"files of the bundle, {', '.join(ANOMALY_FILES)} among them")
     need("anomaly.normals", _is_count, "a whole number above 0")
     need("anomaly.patches", _is_count, "a whole number above 0")
-    cold = need("anomaly.cold", lambda v: _is_number(v) and v > 0, "a distance above 0")
+    channels = need("feature_layer.shape_hwc", lambda v: _are_counts(v, 3), "[rows, columns, channels]")[2]
+    need("anomaly.patch_channels", lambda v: _is_count(v) and v <= channels, f"a whole number from 1 to {channels}")
+    cold = need("anomaly.cold", lambda v: _is_number(v) and v > 0, "a number of deviations above 0")
     return {
         "scorer": need("anomaly.scorer", lambda v: v in SCORERS, f"one of {', '.join(SCORERS)}"),
         "embedding": tuple(need("anomaly.embedding", spread, "[mean, deviation], the latter above 0")),
@@ -258,7 +268,7 @@ def _anomaly_fields(need: Callable[..., Any]) -> dict[str, Any]:
         "top_cells": need("anomaly.top_cells", _is_count, "a whole number above 0"),
         "threshold": need("anomaly.threshold", _is_number, "a number of deviations"),
         "cold": cold,
-        "hot": need("anomaly.hot", lambda v: _is_number(v) and v > cold, "a distance above that of `cold`"),
+        "hot": need("anomaly.hot", lambda v: _is_number(v) and v > cold, "a number of deviations above that of `cold`"),
     }
 
 
@@ -307,7 +317,15 @@ def _checked_bytes(files: _Folder | _Tarball, name: str, entry: dict[str, Any]) 
     return content
 
 
-def _array(content: dict[str, bytes], name: str, shape: tuple[int, int], *, unit: bool) -> np.ndarray:
+def _places(content: dict[str, bytes], shape: tuple[int, int, int]) -> np.ndarray:
+    places = _array(content, PLACES, shape, unit=False)
+    if places[1].min() <= 0:
+        raise BundleError(f"{PLACES}: array", given=f"a deviation of {places[1].min():.4f}", expected="deviations above 0",
+                          remedy=REBUILD)
+    return places
+
+
+def _array(content: dict[str, bytes], name: str, shape: tuple[int, ...], *, unit: bool) -> np.ndarray:
     expected = f"float32 {shape}, finite" + (", rows of length 1" if unit else "")
     try:
         array = npy_format.read_array(io.BytesIO(content[name]), allow_pickle=False)
@@ -317,8 +335,7 @@ def _array(content: dict[str, bytes], name: str, shape: tuple[int, int], *, unit
         raise BundleError(f"{name}: array", given=f"{array.dtype} {array.shape}", expected=expected, remedy=REBUILD)
     if not np.isfinite(array).all():
         raise BundleError(f"{name}: array", given="a value that is not finite", expected=expected, remedy=REBUILD)
-    lengths = np.linalg.norm(array, axis=1)
-    if unit and np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+    if unit and np.abs((lengths := np.linalg.norm(array, axis=1)) - 1).max() > UNIT_TOLERANCE:
         raise BundleError(f"{name}: array", given=f"rows of length {lengths.min():.4f} to {lengths.max():.4f}",
                           expected=expected, remedy=REBUILD)
     return array

@@ -10,10 +10,10 @@ from calibration import anomaly as metrics
 from calibration import anomaly_photos
 from export import bundle
 from export.__main__ import main
-from export.anomaly import fit, rings, twins
+from export.anomaly import fit, network, rings, twins
 from export.anomaly.fit import Outputs
 from runtime.anomaly_pipeline import open_pipeline
-from runtime.bundle import NORMALS, PATCHES, load_bundle
+from runtime.bundle import ANOMALY_FILES, SCORERS, load_bundle
 
 # --- rings and twins ------------------------------------------------------------------------------------------------------
 
@@ -125,8 +125,42 @@ def test_views_of_one_photo_do_not_judge_each_other():
     maps = np.repeat(10 * np.eye(6, dtype=np.float32)[:, None, None], 2, axis=0) * np.ones((1, 4, 4, 1), np.float32)
     embeddings = np.repeat(np.eye(6, dtype=np.float32), 2, axis=0)
     found = fit.unseen(Outputs(maps, embeddings, np.repeat(np.arange(6), 2)), seed=0)
-    np.testing.assert_allclose(found.patch, np.sqrt(200), rtol=1e-4)
-    np.testing.assert_allclose(found.embedding, 1, atol=1e-6)
+    np.testing.assert_allclose(found.cells, np.sqrt(200), rtol=1e-4)
+    assert found.embedding.min() > 1
+
+
+def test_whitened_embeddings_vary_alike_in_all_directions():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((4000, 3)) @ np.array([[5, 1, 0], [0, 1, 0.2], [0, 0, 1]])
+    np.testing.assert_allclose(np.cov((rows @ fit.whiten(rows)).T), np.eye(3), atol=0.05)
+
+
+def test_what_is_usual_is_told_by_the_distance_from_the_edge():
+    cells = np.random.default_rng(0).normal(1, 0.1, (200, 12, 14))
+    cells[:, 0], cells[:, 5, 6] = cells[:, 0] + 4, cells[:, 5, 6] + 4
+    mean, deviation = fit.usual(cells)
+    assert mean[0, 5] == mean[-1, 5] == mean[5, 0] > 2 and abs(mean[1, 1] - 1) < 0.05
+    assert mean[5, 6] == mean[4, 4] < 1.2  # inside, a single place has no say
+    assert (fit.by_place(cells, np.stack([mean, deviation]))[:, 6, 7] < 3).all()
+
+
+def test_the_threshold_is_three_deviations_away_and_further_for_few_photos():
+    values = np.random.default_rng(0).normal(5, 2, 4000)
+    assert fit.threshold(values, 4000) == pytest.approx(11, abs=0.2)
+    assert fit.threshold(values, 10) > 12.5
+
+
+def test_components_centre_the_map_and_keep_what_varies():
+    rng = np.random.default_rng(0)
+    fine, coarse = rng.normal(7, 0.1, (6, 8, 8, 96)), rng.normal(-2, 0.1, (6, 4, 4, 48))
+    fine[..., 0] += rng.normal(0, 3, (6, 8, 8))
+    of_fine, of_coarse, offset = network.components(fine, coarse, rng)
+    assert of_fine.shape == (96, network.KEPT) and of_coarse.shape == (48, network.KEPT)
+    mean = fine.mean(axis=(0, 1, 2)) @ of_fine + coarse.mean(axis=(0, 1, 2)) @ of_coarse + offset
+    np.testing.assert_allclose(mean, network.MIDDLE, atol=1e-6)
+    loud, faint = np.linalg.norm(of_fine[0]) * 3, np.linalg.norm(of_fine[1:], axis=1) * 0.1
+    assert loud > 3 * faint.max()  # and yet not thirty times, as their deviations are
+    assert loud < 20 * faint.max()
 
 
 def test_heat_scale_keeps_its_marks_apart():
@@ -173,15 +207,17 @@ def test_rings_to_bundle(tmp_path, small, capsys):
     target = tmp_path / "rings-0.1.0"
     made = load_bundle(target)
     assert made.task == "anomaly" and made.labels == ("defect", "none")
-    assert made.anomaly.patches.shape[1] == made.feature_shape_hwc[2]
-    assert np.count_nonzero(made.cluster_weights[:, :64]) == 0  # heat by the channels that learned, alone
+    assert made.anomaly.patches.shape[1] == network.KEPT < made.feature_shape_hwc[2]
+    assert np.count_nonzero(made.cluster_weights[:, :network.KEPT]) == 0  # heat by the channels that learned, alone
     measured = made.manifest["metrics"]
-    assert measured["scorer"] == made.anomaly.scorer and set(measured["choice"]) == {"embedding", "patch", "both"}
-    assert all(0 <= measured[kind][scorer]["pixel_auroc"] <= 1 for kind in ("float", "int8") for scorer in measured["choice"])
+    assert measured["scorer"] == made.anomaly.scorer and set(measured["choice"]) == set(SCORERS)
+    assert all(0 <= measured[kind][scorer]["pixel_auroc"] <= 1 for kind in ("float", "int8") for scorer in metrics.COLUMNS)
+    labelled = [scorer for scorer in metrics.COLUMNS if measured["int8"][scorer]["defects_found"] is not None]
+    assert labelled == [made.anomaly.scorer]
     ring = rings.draw(np.random.default_rng(3))
     assert open_pipeline(target)(ring.frame_rgb).label in made.labels
     packed = bundle.pack(target, tmp_path / "packed")
-    assert {NORMALS, PATCHES, "runtime/anomaly.py"} <= set(json.loads((packed / "manifest.json").read_text())["files"])
+    assert {*ANOMALY_FILES, "runtime/anomaly.py"} <= set(json.loads((packed / "manifest.json").read_text())["files"])
     assert "image_auroc" in capsys.readouterr().out
 
 

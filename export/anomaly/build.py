@@ -23,7 +23,9 @@ from export.anomaly import fit, learn, network, rings, twins
 from export.anomaly.fit import Outputs, Stored
 from export.anomaly.learn import DEFECT, NORMAL
 from export.arcface import SCALE
-from runtime.bundle import NORMALS, PATCHES, SCORERS, Anomaly, Bundle
+from export.studies import equalise
+from runtime.anomaly_pipeline import deviations
+from runtime.bundle import ANOMALY_FILES, SCORERS, Anomaly, Bundle
 from runtime.image import stretch_2x2
 from runtime.interpreter import load_networks
 from runtime.pipeline import Networks
@@ -34,11 +36,13 @@ LABELS = ["defect", NONE_LABEL]
 HELD_OUT = 0.2  # of the normal photos, the last by name: nothing is trained on them, what judges is chosen on them
 PAIRS = 600  # frames with their twins to learn from
 HELD_PAIRS = 150
+EVENED = 48  # frames on which the network is made fit for int8
+JUDGED = 150  # of the twins, from which clusters and channel weights are made
 FRAMES = 240  # views of the normal photos to store from, where there are not more photos than that
 MOST_VIEWS = 4  # of a photo
-STEPS, BATCH, RATE = 400, 24, 1e-3
-TOP_CHANNELS = 24  # of the feature map: about as many as learn
-AS_GOOD = 0.005  # AUROCs closer than this are not told apart by so few photos
+BATCH, RATE = 24, 1e-3
+TOP_CHANNELS = 24  # of the feature map's channels that learn
+AS_GOOD = 0.02  # AUROCs closer than this are not told apart by so few photos, nor by defects that are all drawn
 BOX = 0.5  # where the box ends, as a fraction of the peak's heat
 
 
@@ -106,7 +110,7 @@ def build(options: argparse.Namespace) -> Path:
     inputs = model.normalise(representative[chosen])
     folded = fold.fold(parts.whole)
     print("converting to int8 ...", flush=True)
-    content = convert.halves_to_int8(*model.split(folded), inputs)
+    content = convert.halves_to_int8(*model.split(rounded_well(folded, inputs[:EVENED])), inputs)
 
     held = _twins(material.frames[~material.learned], HELD_PAIRS, other, options.seed + 1)
     target = options.out / f"{options.name}-{options.bundle_version}"
@@ -126,19 +130,26 @@ def build(options: argparse.Namespace) -> Path:
 
 
 def teach(parts: network.Parts, material: Material, taught: list[twins.Twin], options: argparse.Namespace) -> None:
-    """Open the neck and train above the backbone, in place."""
+    """Open the neck and, where that is asked for, train it and what is above, in place."""
     print("working out features ...", flush=True)
     learned = material.frames[material.learned]
     normals = network.features(parts, learned)
-    of_twins = network.features(parts, np.stack([t.frame_rgb for t in taught]))
     few = np.random.default_rng(options.seed).permutation(len(learned))[:60]
     network.open_neck(parts, normals[0][few], normals[1][few], options.seed)
-    drawn = np.arange(len(taught)) % len(learned)  # as in _twins
-    pairs = learn.Pairs(tuple(side[drawn] for side in normals), of_twins,
-                        network.heat_targets(taught, parts.neck.output_shape[2:0:-1]))
-    steps = STEPS if options.steps is None else options.steps
-    if steps:
-        learn.learn(parts, pairs, steps, BATCH, RATE, TOP_CHANNELS, options.seed)
+    if options.steps:
+        of_twins = network.features(parts, np.stack([t.frame_rgb for t in taught]))
+        drawn = np.arange(len(taught)) % len(learned)  # as in _twins
+        pairs = learn.Pairs(tuple(side[drawn] for side in normals), of_twins,
+                            network.heat_targets(taught, parts.neck.output_shape[2:0:-1]))
+        learn.learn(parts, pairs, options.steps, BATCH, RATE, TOP_CHANNELS, options.seed)
+
+
+def rounded_well(folded: keras.Model, frames: np.ndarray) -> keras.Model:
+    """The same network, its channels' ranges evened out and its biases corrected, so that int8 takes little from it.
+
+    Without it distances to normal cells are drowned in what rounding does to the few large channels.
+    """
+    return fold.fold(equalise.correct_biases(equalise.equalise(folded, frames), frames))
 
 
 def _twins(frames: np.ndarray, count: int, kinds: list, seed: int) -> list[twins.Twin]:
@@ -158,10 +169,12 @@ def outputs(networks: Networks, frames: np.ndarray, photo: np.ndarray | None = N
 
 @dataclass(frozen=True)
 class Fitted:
-    """`section`: the manifest's "anomaly"; `choice`: AUROC of each scorer on held-out photos; `normal`: what it is from."""
+    """`section`: the manifest's "anomaly"; places (2, h, w): see fit.usual; `choice`: AUROC of each scorer on held-out photos;
+    `normal`: what it is from."""
 
     section: dict
     stored: Stored
+    places: np.ndarray
     choice: dict[str, float]
     normal: Outputs
 
@@ -174,30 +187,33 @@ def fit_to(networks: Networks, material: Material, held: list[twins.Twin], seed:
     of_some = fit.store(normal.of(learned), seed)
     good, bad = fit.distances(normal.of(apart), of_some), fit.distances(defects, of_some)
     everyone = fit.unseen(normal, seed)
-    section = {"embedding": fit.spread(np.concatenate([good.embedding, everyone.embedding])),
-               "patch": fit.spread(everyone.patch)}
+    places = fit.usual(everyone.cells)
+    normals = fit.joined([good, everyone])
+    spread = {"embedding": fit.spread(normals.embedding), "patch": fit.spread(normals.patch(places))}
 
-    def value(distances: fit.Distances, name: str) -> np.ndarray:
-        z = {key: (getattr(distances, key) - section[key][0]) / section[key][1] for key in ("embedding", "patch")}
-        return z.get(name, (z["embedding"] + z["patch"]) / 2)
+    def value(frames: fit.Distances, name: str) -> np.ndarray:
+        return deviations(name, frames.embedding, frames.patch(places), spread)
 
-    truth = np.repeat([False, True], [len(good.patch), len(bad.patch)])
+    truth = np.repeat([False, True], [len(good.embedding), len(bad.embedding)])
     choice = {name: metrics.image_auroc(np.concatenate([value(good, name), value(bad, name)]), truth) for name in SCORERS}
     best = [name for name in ("both", "patch", "embedding") if choice[name] >= max(choice.values()) - AS_GOOD]
     scorer = scorer or best[0]
-    peaks = np.array([cells.max() for cells in bad.cells])
+    peaks = fit.by_place(bad.cells, places).max(axis=(1, 2))
     stored = fit.store(normal, seed)
-    farthest = max(value(good, scorer).max(), value(everyone, scorer).max()) + fit.MARGIN
-    section.update(scorer=scorer, top_cells=stored.top_cells, threshold=round(float(max(farthest, fit.LEAST_THRESHOLD)), 4),
-                   **fit.heat_scale(everyone.cells, peaks), normals=len(stored.normals), patches=len(stored.patches))
-    return Fitted(section, stored, choice, normal)
+    section = {
+        **spread, "scorer": scorer, "top_cells": fit.top_cells(places.shape[1:]),
+        "threshold": fit.threshold(value(normals, scorer), len(learned) + len(apart)),
+        **fit.heat_scale(fit.by_place(normals.cells, places), peaks),
+        "normals": len(stored.normals), "patches": len(stored.patches), "patch_channels": stored.patches.shape[1],
+    }
+    return Fitted(section, stored, places, choice, normal)
 
 
 def _fit_and_write(place: Path, fields: dict, content: tuple[bytes, bytes], networks: Networks, parts: network.Parts,
                    material: Material, taught: list[twins.Twin], held: list[twins.Twin], options: argparse.Namespace) -> Bundle:
     """Fit everything on the int8 outputs and write the bundle's files."""
     fitted = fit_to(networks, material, held, options.seed)
-    of_twins = outputs(networks, np.stack([t.frame_rgb for t in taught[:300]]))
+    of_twins = outputs(networks, np.stack([t.frame_rgb for t in taught[:JUDGED]]))
     together = np.concatenate([of_twins.embeddings, fitted.normal.embeddings])
     labels = np.repeat([DEFECT, NORMAL], [len(of_twins.embeddings), len(fitted.normal.embeddings)])
     prototypes = clusters.prototypes(together, labels, len(LABELS))
@@ -208,8 +224,9 @@ def _fit_and_write(place: Path, fields: dict, content: tuple[bytes, bytes], netw
     fields["clusters"]["count"] = len(found.centers)
     fields["anomaly"] = fitted.section
     fields["metrics"] = {"choice": fitted.choice}
-    np.save(place / NORMALS, fitted.stored.normals, allow_pickle=False)
-    np.save(place / PATCHES, fitted.stored.patches.astype(np.float32), allow_pickle=False)
+    stored = fitted.stored
+    for name, array in zip(ANOMALY_FILES, (stored.normals, stored.whitening, stored.patches, fitted.places)):
+        np.save(place / name, array.astype(np.float32), allow_pickle=False)
     return bundle.write(place, fields, *content, found.centers, found.weights, prototypes)
 
 
@@ -227,8 +244,9 @@ def judge(made: Bundle, fields: dict, folded: keras.Model, material: Material, h
 
 
 def _anomaly(fitted: Fitted) -> Anomaly:
-    section = {key: value for key, value in fitted.section.items() if key not in ("normals", "patches")}
-    return Anomaly(**section, normals=fitted.stored.normals, patches=fitted.stored.patches)
+    counts = ("normals", "patches", "patch_channels")
+    section = {key: value for key, value in fitted.section.items() if key not in counts}
+    return Anomaly(**section, **vars(fitted.stored), places=fitted.places)
 
 
 def _synthetic(material: Material, held: list[twins.Twin]) -> list[Sample]:
@@ -256,7 +274,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
         "thresholds": {"reject": -1.0, "box": BOX},
         "clusters": {"count": options.clusters, "top_channels": TOP_CHANNELS},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": str(options.init), "loss": "arcface", "steps": STEPS if options.steps is None else options.steps,
+        "training": {"init": str(options.init), "loss": "arcface" if options.steps else None, "steps": options.steps or 0,
                      "pairs": PAIRS},
         "data": {"folders": [data], "fingerprint": anomaly_photos.fingerprint(material.photos.train),
                  "photos": len(material.photos.train), "views": len(material.frames),

@@ -1,9 +1,9 @@
 """The usual network, its neck laid open for anomalies: the feature map holds what the backbone sees, of everything.
 
-The neck of a trained janken network is silent beside the hand, which is no use here. So it is made anew: a fixed random
-projection of the fine and the coarse features, which keeps distances (Johnson and Lindenstrauss), for the stored patches,
-and beside it some channels that learn what a defect is. The backbone below stays as it is, so that what it says of each
-frame is worked out once and trained on many times.
+The neck of a trained janken network is silent beside the hand, which is no use here. So it is made anew from the normal
+photos: principal components of the fine and the coarse features, for the stored patches, and beside them some channels that
+learn what a defect is. The backbone below stays as it is, so that what it says of each frame is worked out once and trained
+on many times.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import numpy as np
 from calibration.photos import DataError
 from export import model
 from export.anomaly.twins import Twin
+from runtime.heatmap import bilinear_matrix
 
 BACKBONE = "mobilenet_v2_0.5"
 START = Path(__file__).parents[2] / "models" / "checkpoint" / "anomaly_mobilenet_v2_0.5.weights.h5"
-KEPT = 64  # channels of the feature map that stay a projection; the others learn
-REACHED = 99.9  # percentile of the open feature map that is brought to 5 of ReLU6's 6: int8 steps are not wasted
-RIDGE = 1e-2  # relative, of the least squares that give the embedding its coarse features back
+KEPT = 64  # channels of the feature map that are components, the first ones; the others learn
+COMPONENTS = 48  # of the fine and of the coarse features each
+MIDDLE, REACH = 3.0, 2.0  # a component's mean within ReLU6's 0..6, and how far from it normal cells go; defects go further
+REACHED = 99.9  # percentile of the cells that is brought so far: int8 steps are not wasted
+RIDGE = 1e-3  # relative, of the least squares that give the embedding its coarse features back
 NECK = ("detail", "detail_BN", "context", "context_BN")
 
 
@@ -63,7 +66,7 @@ def features(parts: Parts, frames: np.ndarray, batch: int = 16) -> tuple[np.ndar
 
 
 def open_neck(parts: Parts, fine: np.ndarray, coarse: np.ndarray, seed: int) -> None:
-    """Make the neck the random projection, and have the embedding read the coarse features out of it again."""
+    """Make the neck anew from the features of normal frames, and have the embedding read the coarse ones out of it again."""
     rng = np.random.default_rng(seed)
     layer = parts.whole.get_layer
     for name in ("detail", "context"):
@@ -71,13 +74,48 @@ def open_neck(parts: Parts, fine: np.ndarray, coarse: np.ndarray, seed: int) -> 
         spread = np.sqrt(2 / (kernel.shape[2] + kernel.shape[3]))
         layer(name).set_weights([rng.normal(0, spread, kernel.shape).astype(np.float32)])
         _plain(layer(f"{name}_BN"), 1.0)
-    gain = 5.0 / np.percentile(_at("neck_add", parts, fine, coarse), REACHED)
-    for name in ("detail_BN", "context_BN"):
-        _plain(layer(name), gain)
+    gain = np.full(model.CHANNELS, (MIDDLE + REACH) / np.percentile(_at("neck_add", parts, fine, coarse), REACHED))
+    gain[:KEPT] = 1
+    of_fine, of_coarse, offset = components(fine, coarse, rng)
+    for name, kept in (("detail", of_fine), ("context", of_coarse)):
+        kernel = layer(name).get_weights()[0]
+        kernel[0, 0, :, :KEPT] = kept
+        layer(name).set_weights([kernel])
+        _plain(layer(f"{name}_BN"), gain)
+    layer("detail_BN").beta.assign(np.concatenate([offset, np.zeros(model.CHANNELS - KEPT)]))
     _reread(parts, fine, coarse)
 
 
-def _plain(norm: keras.layers.BatchNormalization, gain: float) -> None:
+def components(fine: np.ndarray, coarse: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(96, KEPT), (48, KEPT), (KEPT,) for MobileNetV2 0.5: fine @ the first + enlarged coarse @ the second + the third are the
+    leading components of both together, MIDDLE for the mean.
+
+    Turned by chance, which changes no distance: each channel has its share of all components, and int8 rounds them alike.
+    """
+    (fine_mean, of_fine), (coarse_mean, of_coarse) = half_whitened(fine), half_whitened(coarse)
+    enlarge = bilinear_matrix(fine.shape[1], coarse.shape[1]), bilinear_matrix(fine.shape[2], coarse.shape[2])
+    enlarged = np.einsum("Yy,Xx,nyxc->nYXc", *enlarge, (coarse - coarse_mean) @ of_coarse, optimize=True)
+    cells = np.concatenate([(fine - fine_mean) @ of_fine, enlarged], axis=3).reshape(-1, 2 * COMPONENTS)
+    leading = np.linalg.eigh(np.cov(cells.T))[1][:, :-KEPT - 1:-1]
+    turned = leading @ np.linalg.qr(rng.standard_normal((KEPT, KEPT)))[0]
+    turned *= REACH / np.percentile(np.abs(cells @ turned), REACHED)
+    of_fine, of_coarse = of_fine @ turned[:COMPONENTS], of_coarse @ turned[COMPONENTS:]
+    return of_fine, of_coarse, MIDDLE - fine_mean @ of_fine - coarse_mean @ of_coarse
+
+
+def half_whitened(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean (C,), matrix (C, COMPONENTS)): principal components of (..., C), their deviations under a root.
+
+    Between two faults: by their own deviations a few loud components have all the say, whitened the noise has.
+    """
+    rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
+    variances, directions = np.linalg.eigh(np.cov(rows.T))
+    variances, directions = variances[:-COMPONENTS - 1:-1], directions[:, :-COMPONENTS - 1:-1]
+    least = 1e-3 * rows.var(axis=0).mean()
+    return rows.mean(axis=0), directions / np.sqrt(np.sqrt((variances + least) * rows.var(axis=0).mean()))
+
+
+def _plain(norm: keras.layers.BatchNormalization, gain: float | np.ndarray) -> None:
     """A batch norm that multiplies by `gain` and does nothing else."""
     ones = np.ones(norm.gamma.shape, np.float32)
     norm.set_weights([gain * ones, 0 * ones, 0 * ones, ones - norm.epsilon])

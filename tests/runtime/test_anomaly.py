@@ -12,12 +12,15 @@ import pytest
 
 from runtime.anomaly_pipeline import (
     COLD_HEAT,
+    EMBEDDING_SHARE,
     AnomalyPipeline,
     PatchDistance,
+    deviations,
     farthest_mean,
     open_pipeline,
     patch_heat,
     probability,
+    smoothed,
 )
 from runtime.bundle import load_bundle
 from runtime.errors import BundleError, FrameError
@@ -27,7 +30,7 @@ from runtime.pipeline import Pipeline
 from runtime.quantize import dequantize, pixel_table
 from runtime.scoring import unit_length
 
-SECTION = {"scorer": "both", "embedding": [0.001, 0.01], "patch": [0.05, 0.1], "top_cells": 3, "threshold": 3.0, "cold": 0.5,
+SECTION = {"scorer": "both", "embedding": [0.01, 0.05], "patch": [0.05, 0.1], "top_cells": 3, "threshold": 3.0, "cold": 0.5,
            "hot": 4.0}
 
 
@@ -46,11 +49,14 @@ def anomaly_copy(bundle_copy, tmp_path):
     cells = dequantize(np.stack([m for m, _ in said]), networks.feature_quantization).reshape(-1, tiny.feature_shape_hwc[2])
     normals = np.stack([unit_length(dequantize(e, networks.embedding_quantization)) for _, e in said])
     patches = np.unique(cells, axis=0)
-    for name, array in (("normals", normals), ("patches", patches), ("prototypes", tiny.prototypes[[0, 3]])):
+    places = np.stack([np.zeros(tiny.feature_shape_hwc[:2]), np.ones(tiny.feature_shape_hwc[:2])])
+    for name, array in (("normals", normals), ("whitening", np.eye(tiny.embedding_dim)), ("patches", patches),
+                        ("places", places), ("prototypes", tiny.prototypes[[0, 3]])):
         bundle_copy.write(f"{name}.npy", npy(array, tmp_path / f"{name}.npy"))
     bundle_copy.edit("task", "anomaly")
     bundle_copy.edit("labels", ["defect", "none"])
-    bundle_copy.edit("anomaly", {**SECTION, "normals": len(normals), "patches": len(patches)})
+    bundle_copy.edit("anomaly", {**SECTION, "normals": len(normals), "patches": len(patches),
+                                 "patch_channels": patches.shape[1]})
     return bundle_copy
 
 
@@ -90,6 +96,41 @@ def test_nearest_patch_by_hand():
     np.testing.assert_allclose(distance(cells), [[0, 0], [5, 1]], atol=1e-3)
 
 
+def test_patches_of_fewer_channels_are_compared_with_the_first_ones():
+    np.testing.assert_allclose(PatchDistance(np.float32([[0, 0]]))(np.float32([[3, 4, 99]])), [5], atol=1e-3)
+
+
+def test_smoothing_by_hand_keeps_the_mean_of_what_is_even():
+    one = np.zeros((4, 5), np.float32)
+    one[1, 2] = 36
+    np.testing.assert_array_equal(smoothed(one)[:3, 1:4], [[1, 4, 1], [4, 16, 4], [1, 4, 1]])
+    assert (smoothed(np.full((2, 4, 5), 3.0)) == 3).all()
+
+
+def test_deviations_by_hand():
+    of = {"embedding": (1.0, 0.5), "patch": (10.0, 2.0)}
+    assert deviations("embedding", 2.0, 16.0, of) == 2 and deviations("patch", 2.0, 16.0, of) == 3
+    assert deviations("both", 2.0, 16.0, of) == pytest.approx(2 * EMBEDDING_SHARE + 3 * (1 - EMBEDDING_SHARE))
+
+
+def test_a_distance_that_is_usual_at_its_place_is_no_defect(anomaly_copy, draw_frame, tmp_path):
+    """The same frame, once the place of its colour is known to be far from the patches on normal frames too."""
+    anomaly_copy.edit("anomaly.scorer", "patch")
+    strange = open_pipeline(anomaly_copy.path)(draw_frame("gu"))
+    places = np.load(anomaly_copy.path / "places.npy")
+    places[0] = strange.heat.max() * 10
+    anomaly_copy.write("places.npy", npy(places, tmp_path / "places.npy"))
+    usual = open_pipeline(anomaly_copy.path)(draw_frame("gu"))
+    assert (strange.label, usual.label) == ("defect", "none") and usual.heat.max() == 0
+
+
+def test_places_without_deviation_are_refused(anomaly_copy, tmp_path):
+    places = 0 * np.load(anomaly_copy.path / "places.npy")
+    anomaly_copy.write("places.npy", npy(places, tmp_path / "places.npy"))
+    with pytest.raises(BundleError, match="places.npy: array.*deviations above 0"):
+        load_bundle(anomaly_copy.path)
+
+
 def test_farthest_mean_of_few_cells_and_of_more_than_there_are():
     distances = np.float32([[1, 5], [3, 2]])
     assert farthest_mean(distances, 2) == 4
@@ -115,7 +156,8 @@ def test_probability_is_a_half_at_the_threshold_and_does_not_overflow():
     ("anomaly.embedding", [0.1, 0], "the latter above 0"),
     ("anomaly.patches", 3, "patches.npy: array"),
     ("anomaly.normals", 0, "a whole number above 0"),
-    ("anomaly.hot", 0.5, "a distance above that of `cold`"),
+    ("anomaly.patch_channels", 1000, "a whole number from 1 to"),
+    ("anomaly.hot", 0.5, "above that of `cold`"),
     ("anomaly.threshold", None, "a number of deviations"),
 ])
 def test_a_wrong_field_is_refused_and_named(anomaly_copy, field, value, words):
@@ -132,7 +174,7 @@ def test_a_spoilt_or_missing_file_is_refused(anomaly_copy):
     manifest = json.loads((anomaly_copy.path / "manifest.json").read_text())
     del manifest["files"]["patches.npy"]
     (anomaly_copy.path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="normals.npy and patches.npy among them"):
+    with pytest.raises(BundleError, match="whitening.npy, patches.npy, places.npy among them"):
         load_bundle(anomaly_copy.path)
 
 
