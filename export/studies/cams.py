@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -227,7 +227,7 @@ def find(heat: np.ndarray, frame: HeldOut, threshold: float) -> tuple[tuple[int,
 
 def run(folder: Path, data: Sequence[Path]) -> Comparison:
     """`compare` for a bundle folder over data sets whose split it knows. Raises DataError, BundleError."""
-    bundle = load_bundle(folder)
+    bundle = replace(load_bundle(folder), closer=0.0)  # heat against heat: one look for all
     network = load_float(float_path(folder), bundle)
     every = photos.split(photos.scan(data))
     sets = [from_photos([p for p in every if p.split == name], parts=False) for name in ("train", "validation", "test")]
