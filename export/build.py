@@ -36,7 +36,7 @@ NEW_STEPS, NEW_RATE = 300, FULL_RATE  # from the checkpoint, for classes that it
 CLASS_FRAMES = 40  # of each class, roughly, that its centre is guessed from before training
 KEEP_EVERY = 500  # training batches
 INT8_STEPS = 900  # as measured, see models/README.md
-NEW_INT8_STEPS = 150  # for these classes: six times as many brought the float label back in one frame of 304
+NEW_INT8_STEPS = 150  # for these classes, whose early layers are held
 INT8_AGAIN = 400  # where weights survived it before, but the ranges of the layers now come from rendered frames
 
 

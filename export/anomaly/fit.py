@@ -15,7 +15,7 @@ from runtime.anomaly_pipeline import PatchDistance, farthest_mean, nearest_norma
 
 NORMALS = 64  # embeddings stored at most
 PATCHES = 1000  # cells stored
-POOL = 160_000  # cells they are chosen from, at random where there are more: a fifth of the cells of 200 rings chose worse
+POOL = 160_000  # cells they are chosen from, at random where there are more: from 20,000 of 200 rings' they were chosen worse
 FOLDS = 5
 TOP_SHARE = 0.005  # of a frame's cells: the farthest, whose mean is its patch distance
 EDGE = 4  # cells from the edge of the frame to where places are alike

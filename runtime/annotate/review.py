@@ -104,7 +104,7 @@ class ReviewServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, reviewer: Reviewer):
         self.reviewer = reviewer
-        self.files = {path: file.read_bytes() for path, file in FILES.items()}
+        self.files = {path: (file.read_bytes(), KINDS[file.suffix]) for path, file in FILES.items()}
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, (address, _, *scope) = found[0]
         super().__init__((address, port, *scope), Handler)
@@ -123,22 +123,16 @@ class Handler(PageHandler):
 
     server: ReviewServer
 
-    def do_GET(self) -> None:
-        path, _, query_text = self.path.partition("?")
-        query = parse_qs(query_text)
-        if not self._admitted(query):
-            return
+    def _answered(self, path: str, query: dict[str, list[str]]) -> bool:
         if path == "/photos":
             self._answer(200, json.dumps(self.server.reviewer.overview()).encode(), "application/json")
         elif path == "/photo":
             self._answer_photo(query.get("name", [""])[0])
         elif path in self.server.files:
-            access = self.server.access
-            cookie = {"Set-Cookie": f"{access.cookie}={access.token}; HttpOnly; SameSite=Strict; Path=/"}
-            kind = KINDS[FILES[path].suffix]
-            self._answer(200, self.server.files[path], kind, {**POLICY, **(cookie if access.token and path == "/" else {})})
+            self._answer_file(path, POLICY)
         else:
-            self._answer(404, b"There is nothing here.\n")
+            return False
+        return True
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")

@@ -179,14 +179,24 @@ class Handler(BaseHTTPRequestHandler):
         query = parse_qs(query_text)
         if not self._admitted(query):
             return
+        if not self._answered(path, query):
+            self._answer(404, b"There is nothing here.\n")
+
+    def _answered(self, path: str, query: dict[str, list[str]]) -> bool:
+        """Whether there is anything at that path."""
         if path == "/frame":
             self._answer_frame(query)
         elif path in self.server.files:
-            token = self.server.access.token
-            cookie = {"Set-Cookie": f"{self.server.access.cookie}={token}; HttpOnly; SameSite=Strict; Path=/"}
-            self._answer(200, *self.server.files[path], cookie if token and path == "/" else {})
+            self._answer_file(path)
         else:
-            self._answer(404, b"There is nothing here.\n")
+            return False
+        return True
+
+    def _answer_file(self, path: str, more: dict[str, str] | None = None) -> None:
+        """A file of the page; the page itself brings the token as a cookie."""
+        access = self.server.access
+        cookie = {"Set-Cookie": f"{access.cookie}={access.token}; HttpOnly; SameSite=Strict; Path=/"}
+        self._answer(200, *self.server.files[path], {**(more or {}), **(cookie if access.token and path == "/" else {})})
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
