@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers
 
 from calibration.photos import DataError
-from export.mobilenet import thin_mobilenet_v2
+from export.mobilenet import early_mobilenet_v2
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,17 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
     return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
-def _thin_mobilenet_v2() -> Backbone:
+def _early_mobilenet_v2(expand_2: int) -> Backbone:
     def build(shape_hwc, weights):
         if weights:
             raise ValueError("nobody has trained it on ImageNet")
-        return thin_mobilenet_v2(shape_hwc)
+        return early_mobilenet_v2(shape_hwc, expand_2)
     return Backbone(build, "block_6_depthwise", "block_13_expand", "block_16_project_BN")
 
 
 BACKBONES = {
-    "mobilenet_v2_thin": _thin_mobilenet_v2(),
+    "mobilenet_v2_early": _early_mobilenet_v2(96),
+    "mobilenet_v2_early48": _early_mobilenet_v2(48),
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
@@ -59,7 +60,7 @@ BACKBONES = {
 }
 BACKBONE = "mobilenet_v2_0.5"
 FEATURE_LAYER, CHANNELS = "feature_map", 96
-SIZE_WH = (96, 96)  # pixels
+SIZE_WH = (80, 80)  # pixels
 SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8 then needs no rounding (scale 1/128, zero 0)
 
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
