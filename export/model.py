@@ -12,7 +12,6 @@ import numpy as np
 from keras import layers
 
 from calibration.photos import DataError
-from export.mobilenet import early_mobilenet_v2
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,33 @@ class Backbone:
     last: str
 
 
-def _mobilenet_v2(alpha: float) -> Backbone:
+def _mobilenet_v2(alpha: float, early: bool = False) -> Backbone:
     def build(shape_hwc, weights):
-        return keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
+        whole = keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
+        return _stride_early(whole) if early else whole
     return Backbone(build, "block_6_pad", "block_13_expand", "block_16_project_BN")
+
+
+def _stride_early(whole: keras.Model) -> keras.Model:
+    """MobileNetV2 whose map has a quarter of the image's side after two layers, as in MobileNetV3
+    (https://arxiv.org/abs/1905.02244, table 2): block 0 takes the stride of block 1.
+
+    On a Pi an int8 network costs by the values it writes, and block 1 wrote most of all. Every weight keeps its shape and its
+    place, so that MobileNetV2's can be learned on from.
+    """
+    strides = {"expanded_conv_depthwise": 2, "block_1_depthwise": 1}
+
+    def copied(layer):
+        config = layer.get_config()
+        if layer.name in strides:
+            config |= {"strides": strides[layer.name], "padding": "same"}
+        return layer.__class__.from_config(config)
+
+    def called(layer, inputs, **_):
+        return inputs if layer.name == "block_1_pad" else layer(inputs)
+    early = keras.models.clone_model(whole, clone_function=copied, call_function=called)
+    early.set_weights(whole.get_weights())
+    return early
 
 
 def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
@@ -42,23 +64,14 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
     return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
-def _early_mobilenet_v2(expand_2: int) -> Backbone:
-    def build(shape_hwc, weights):
-        if weights:
-            raise ValueError("nobody has trained it on ImageNet")
-        return early_mobilenet_v2(shape_hwc, expand_2)
-    return Backbone(build, "block_6_depthwise", "block_13_expand", "block_16_project_BN")
-
-
 BACKBONES = {
-    "mobilenet_v2_early": _early_mobilenet_v2(96),
-    "mobilenet_v2_early48": _early_mobilenet_v2(48),
+    "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
-BACKBONE = "mobilenet_v2_0.5"
+BACKBONE = "mobilenet_v2_0.5_early"
 FEATURE_LAYER, CHANNELS = "feature_map", 96
 SIZE_WH = (80, 80)  # pixels
 SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8 then needs no rounding (scale 1/128, zero 0)
