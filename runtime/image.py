@@ -67,7 +67,7 @@ class Stretch2x2:
         self.source_size_wh = source_size_wh
         self.target_size_wh = target_size_wh
         (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
-        rows, columns = sample_positions(source_h, target_h), sample_positions(source_w, target_w)
+        rows, columns = sample_positions(source_h, target_h).tolist(), sample_positions(source_w, target_w).tolist()
         self._sampled_rows = SampledRows(source_size_wh, rows, columns[-1] + 1)
         period, step = repetition(target_w, source_w)
         samples = np.empty((2, 2, period, target_h, target_w // period), PIXEL)  # upper and lower; left and right
@@ -103,24 +103,24 @@ class Stretch2x2:
 class SampledRows:
     """The rows of a frame in which samples lie, as pixels of 4 bytes.
 
-    Evenly spaced rows are left where they are. Others are copied; so are those where the sample of the last row and column is
-    the frame's last pixel, behind which there is no byte.
+    Evenly spaced rows are left where they are. Others are copied; so are all where a sample lies in the last column, because
+    behind the frame's last pixel there is no byte.
 
     Args:
-        rows: (2 * H,) every image row's upper and lower sample.
-        width: up to which column there are samples.
+        rows: 2 * H positions, the upper and the lower sample of each image row.
+        width: of that part of the frame in which samples lie.
     """
 
-    def __init__(self, source_size_wh: tuple[int, int], rows: np.ndarray, width: int):
+    def __init__(self, source_size_wh: tuple[int, int], rows: list[int], width: int):
         source_w, source_h = source_size_wh
         pitch, target_h = 3 * source_w, len(rows) // 2
         period, step = repetition(target_h, source_h)
         self._in_place = period == 1 and width < source_w
         if self._in_place:
-            first, second = rows[:2].tolist()
-            self._view = (2, target_h, width), PIXEL, first * pitch, ((second - first) * pitch, step * pitch, 3)
+            upper, lower = rows[:2]
+            self._view = (2, target_h, width), PIXEL, upper * pitch, ((lower - upper) * pitch, step * pitch, 3)
         else:
-            self._index = np.concatenate([rows[0::2], rows[1::2]])
+            self._index = np.array(rows[0::2] + rows[1::2])
             copied = np.empty(len(rows) * pitch + 1, np.uint8)
             self._copied = copied[:-1].reshape(len(rows), pitch)
             self._pixels = np.ndarray((2, target_h, width), PIXEL, copied, 0, (target_h * pitch, pitch, 3))
