@@ -122,11 +122,16 @@ def draw_box(canvas: np.ndarray, box: Box) -> None:
 
 def draw_text(canvas: np.ndarray, text: str) -> None:
     """Text on a dark plate in the top left corner, cut off at the canvas' edge; changes canvas, uint8 (H, W, 3)."""
-    scale = max(1, canvas.shape[0] // TEXT_SCALE_HEIGHT)
-    margin = text_tile("", scale)
-    plate = np.concatenate([margin, *(text_tile(character, scale) for character in text), margin], axis=1)
+    plate = text_plate(text, max(1, canvas.shape[0] // TEXT_SCALE_HEIGHT))
     height, width = min(len(plate), canvas.shape[0]), min(plate.shape[1], canvas.shape[1])
     canvas[:height, :width] = plate[:height, :width]
+
+
+@lru_cache(maxsize=64)  # a megabyte: labels and scores are mostly those of a moment ago
+def text_plate(text: str, scale: int) -> np.ndarray:
+    """The plate with its text, uint8 (h, w, 3)."""
+    margin = text_tile("", scale)
+    return np.concatenate([margin, *(text_tile(character, scale) for character in text), margin], axis=1)
 
 
 @lru_cache(maxsize=256)

@@ -187,5 +187,15 @@ def test_text_is_cut_off_at_the_edge_of_the_canvas():
     assert set(np.unique(canvas)) == {0, 255}
 
 
+def test_a_text_looks_the_same_the_second_time():
+    pictures = []
+    for before in ("gu 0.93", "pa 0.10", "gu 0.93"):
+        canvas = np.full((96, 128, 3), 50, np.uint8)
+        draw_text(canvas, before)
+        pictures.append(canvas.copy())
+        canvas[:] = 7  # what is drawn over one picture is not on the next
+    assert (pictures[0] == pictures[2]).all() and (pictures[0] != pictures[1]).any()
+
+
 def test_accents_are_left_out_rather_than_the_letter():
     np.testing.assert_array_equal(text_mask("Käse"), text_mask("kase"))
