@@ -14,6 +14,7 @@ from .quantize import PixelsToInt8
 
 PIXEL = np.dtype(np.uint32)  # a pixel in one piece, R, G and B, and with it the byte that follows
 ROUND_UP, QUARTER = np.array([2], np.uint16), np.array([2], np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 every time
+TURNS = 8  # at least, in which Nearest copies; more cost calls, fewer more of the repair at the end
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
 
 
@@ -121,8 +122,8 @@ class SampledRows:
             self._view = (2, target_h, width), PIXEL, upper * pitch, ((lower - upper) * pitch, step * pitch, 3)
         else:
             self._index = np.array(rows[0::2] + rows[1::2])
-            copied = np.empty(len(rows) * pitch + 1, np.uint8)
-            self._copied = copied[:-1].reshape(len(rows), pitch)
+            copied = np.empty((len(rows) + 1) * pitch, np.uint8)  # a row too many, for what reaches beyond the last pixel
+            self._copied = copied[:-pitch].reshape(len(rows), pitch)
             self._pixels = np.ndarray((2, target_h, width), PIXEL, copied, 0, (target_h * pitch, pitch, 3))
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
@@ -158,37 +159,43 @@ class ThreeOfFour:
 class Nearest:
     """A picture of another size to look at, quick rather than fine: every pixel is the nearest one of the frame.
 
-    Pixels are copied in pairs, as three 16-bit numbers, where widths allow: that is half the work.
+    Pixels are copied in pairs where widths allow, which is half the work, and in one piece, as by Stretch2x2: 4 bytes for a
+    pixel of 3, 8 for a pair. Such a piece reaches into the next one; so they are copied in turns, those of one turn far apart.
     """
 
     def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
-        (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
-        together = 2 if target_w < source_w and source_w % 2 == target_w % 2 == 0 else 1
+        (source_w, source_h), (self._target_w, target_h) = source_size_wh, target_size_wh
+        together = 2 if self._target_w < source_w and source_w % 2 == self._target_w % 2 == 0 else 1
+        self._excess, self._piece = np.dtype(f"u{together}"), np.dtype(f"u{4 * together}")
+        places, width = self._target_w // together, source_w // together
+        columns = nearest_positions(width, places).tolist()
+        period, step = repetition(places, width)
+        self._turns = period * -(-TURNS // period)
+        self._pieces = places * target_h
         self._row_index = nearest_positions(source_h, target_h)
-        self._rows = np.empty((target_h, source_w * 3), np.uint8)
-        pixels = self._rows.view(f"u{together}").reshape(target_h, source_w // together, 3)
-        columns = nearest_positions(source_w // together, target_w // together)
-        self._standing = np.empty((len(columns), 3, target_h), pixels.dtype)
-        self._gathering = upright(pixels, columns, self._standing)
+        size, far = 3 * together, 3 * together * step * self._turns // period
+        # As many bytes too many as lie between pieces: numpy counts them in when it looks whether memory overlaps.
+        rows = np.empty(target_h * source_w * 3 + far, np.uint8)
+        self._rows = rows[:-far].reshape(target_h, -1)
+        self._gathering = []
+        for turn in range(min(self._turns, self._pieces)):
+            held = np.empty(len(range(turn, self._pieces, self._turns)), self._piece)
+            first = columns[turn % period] + turn // period * step  # in the flat frame: a row goes on with the next
+            self._gathering.append((held, np.ndarray(len(held), self._piece, rows, size * first, far)))
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3), a new array."""
         np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
-        for standing, pixels in self._gathering:
-            standing[...] = pixels
-        target_h = self._standing.shape[-1]
-        return np.ascontiguousarray(self._standing.reshape(-1, target_h).T).view(np.uint8).reshape(target_h, -1, 3)
-
-
-def upright(pixels: np.ndarray, columns: np.ndarray, out: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """How to gather columns of pixels, (..., H, W, C), into out, (..., K, C, H): views; copy every second to its first.
-
-    columns: (K,) positions that repeat, moved on by a fixed step, after a while: each pair takes the columns that are a
-    whole number of such steps apart.
-    """
-    period, step = repetition(len(columns), pixels.shape[-2])
-    standing = np.moveaxis(pixels, -3, -1)
-    return [(out[..., first::period, :, :], standing[..., columns[first] :: step, :, :]) for first in range(period)]
+        excess = self._excess.itemsize
+        picture = np.empty(3 * excess * self._pieces + excess, np.uint8)
+        pieces = np.ndarray(self._pieces, self._piece, picture, 0, 3 * excess)
+        for turn, (held, pixels) in enumerate(self._gathering):
+            held[...] = pixels
+            pieces[turn :: self._turns] = held
+        # The excess of every turn was overwritten by the next turn, but that of the last lies in pieces of the first.
+        picture = picture[:-excess]
+        picture.view(self._excess)[:: 3 * self._turns] = self._gathering[0][0].view(self._excess)[::4]
+        return picture.reshape(len(self._rows), self._target_w, 3)
 
 
 def repetition(places: int, width: int) -> tuple[int, int]:

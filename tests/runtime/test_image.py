@@ -151,6 +151,20 @@ def test_a_picture_of_even_widths_is_made_of_pairs_less_than_a_pixel_s_width_off
     assert np.abs(columns + 0.5 - middles).max() < 240 / 108
 
 
+@pytest.mark.parametrize("size_wh", [(2, 2), (6, 7), (20, 12), (32, 24), (48, 48), (62, 48)])
+def test_a_picture_of_pairs_holds_the_nearest_pairs(size_wh):
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    pairs = frame_rgb.reshape(48, 32, 6)[nearest_positions(48, size_wh[1])][:, nearest_positions(32, size_wh[0] // 2)]
+    assert (Nearest((64, 48), size_wh)(frame_rgb) == pairs.reshape(size_wh[1], size_wh[0], 3)).all()
+
+
+@pytest.mark.parametrize("make", [Stretch2x2, Nearest])
+def test_a_frame_that_may_not_be_written_is_read(make):
+    frame_rgb = np.zeros((24, 32, 3), np.uint8)
+    frame_rgb.setflags(write=False)
+    assert not make((32, 24), (8, 6))(frame_rgb).any()
+
+
 def test_a_new_picture_leaves_the_last_one_alone():
     shrink = Nearest((4, 2), (2, 2))
     first = shrink(np.zeros((2, 4, 3), np.uint8))
