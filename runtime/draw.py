@@ -85,6 +85,8 @@ class Overlay:
         level += HALF
         level = level.astype(np.uint8)
         (top, bottom), (left, right) = warm_span(level), warm_span(np.ascontiguousarray(level.T))
+        if not bottom:
+            return
         level = level[top:bottom, left:right]
         warm = canvas[top * BLOCK : bottom * BLOCK, left * BLOCK : right * BLOCK]
         photo_share, colour_part = (
@@ -93,15 +95,18 @@ class Overlay:
         )
         # Every block's first row, then every second row and so on: to each of these the same numbers apply.
         blended = np.empty((BLOCK, *photo_share.shape), np.uint16)
-        for first in range(BLOCK):
-            rows = warm[first::BLOCK]  # of the lowest blocks some may lie beyond the canvas
-            blended[first, : len(rows)] = rows
+        whole = len(warm) // BLOCK  # blocks; the lowest may lie partly beyond the canvas
+        parts = (
+            (blended[:, :whole], warm[: whole * BLOCK].reshape(whole, BLOCK, *warm.shape[1:]).swapaxes(0, 1)),
+            (blended[: len(warm) % BLOCK, -1], warm[whole * BLOCK :]),
+        )
+        for rows, photo in parts:
+            rows[...] = photo
         blended *= photo_share
         blended += colour_part
         blended >>= EIGHT_BITS
-        for first in range(BLOCK):
-            rows = warm[first::BLOCK]
-            rows[...] = blended[first, : len(rows)]
+        for rows, photo in parts:
+            photo[...] = rows
 
     def _on_canvas(self, box: Box) -> Box:
         (frame_w, frame_h), (width, height) = self.frame_size_wh, self.size_wh
