@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--name", type=_name, default=None,
                      help="name of the bundle (default janken; for anomalies the folder's, or rings)")
     top.add_argument("--size", type=int, default=None,
-                     help="side of the network's input in pixels (default 80): 64 costs less, 96 sees more; for anomalies "
+                     help="side of the network's input in pixels (default 96): 80 costs less and sees less; for anomalies "
                           "default 224, and 160 is twice as fast")
     top.add_argument("--bundle-version", default=VERSION, help="default %(default)s")
     top.add_argument("--init", default="checkpoint",

@@ -80,7 +80,7 @@ def gather(options: argparse.Namespace) -> Material:
 def build(options: argparse.Namespace) -> Path:
     """Train, convert, fit, check, and put the bundle in place; returns its folder. Prints the table of results."""
     start = time.monotonic()
-    size_wh = _size_wh(options.size)
+    size_wh = input_size(options.size)
     keras.utils.set_random_seed(options.seed)
     material = gather(options)
     options.clusters = max(options.clusters, len(material.labels) - 1)  # with fewer, classes would share their heat
@@ -156,7 +156,7 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     return steps
 
 
-def _size_wh(side: int | None) -> tuple[int, int]:
+def input_size(side: int | None) -> tuple[int, int]:
     """The network's input. Raises DataError for a side whose sixteenth, enlarged, would not be its eighth."""
     if side is not None and (side < 32 or side % 16):
         raise DataError(f"--size {side}: expected a multiple of 16 from 32 on, such as 64, 80 or 96")

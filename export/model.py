@@ -70,16 +70,16 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
 
 NARROW = {"block_1": 32, **{f"block_{i}": 64 for i in (2, 3, 4, 5)}, "block_10": 128, "block_11": 192, "block_12": 192}
 BACKBONES = {
-    "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
-    "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
+    "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
+    "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
-BACKBONE = "mobilenet_v2_0.5_early"
+BACKBONE = "mobilenet_v2_0.5"
 FEATURE_LAYER, CHANNELS = "feature_map", 96
-SIZE_WH = (80, 80)  # pixels
+SIZE_WH = (96, 96)  # pixels
 SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8 then needs no rounding (scale 1/128, zero 0)
 
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start

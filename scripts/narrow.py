@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from export import model  # noqa: E402
 from export.__main__ import parser as export_parser  # noqa: E402
 from export.augment import Augmenter  # noqa: E402
-from export.build import gather  # noqa: E402
+from export.build import gather, input_size  # noqa: E402
 
 FRAMES, CELLS = 256, 20_000  # cells of a block that the fit sees, of so many frames
 RIDGE = 1e-6  # of the channels' mean variance
@@ -83,11 +83,12 @@ def main() -> int:
     parser.add_argument("target", type=Path, help=".weights.h5 to write")
     options, rest = parser.parse_known_args()
     flags = export_parser().parse_args(rest)
+    size_wh = input_size(flags.size)
     material = gather(flags)
-    augmenter = Augmenter(material.train_photos, material.train_frames, material.hands, material.labels, model.SIZE_WH,
-                          (1, 1), flags.seed, places=material.places, people=material.people)
-    target = model.build(options.target_backbone, "random")
-    explained = narrow(model.build(options.wide_backbone, str(options.wide)), target,
+    augmenter = Augmenter(material.train_photos, material.train_frames, material.hands, material.labels, size_wh, (1, 1),
+                          flags.seed, places=material.places, people=material.people)
+    target = model.build(options.target_backbone, "random", size_wh)
+    explained = narrow(model.build(options.wide_backbone, str(options.wide), size_wh), target,
                        model.normalise(augmenter.batch(FRAMES).frames))
     options.target.parent.mkdir(parents=True, exist_ok=True)
     target.save_weights(options.target)
