@@ -15,7 +15,7 @@ import numpy as np
 from calibration import compare, heldout, report
 from calibration import photos as photos_module
 from calibration.heldout import HeldOut
-from calibration.photos import NONE, Photo
+from calibration.photos import NONE, DataError, Photo
 from calibration.representative import representative
 from export import augment, bundle, convert, distil, fit, fold, model, train
 from export.arcface import SCALE, ArcFace
@@ -80,13 +80,14 @@ def gather(options: argparse.Namespace) -> Material:
 def build(options: argparse.Namespace) -> Path:
     """Train, convert, fit, check, and put the bundle in place; returns its folder. Prints the table of results."""
     start = time.monotonic()
+    size_wh = input_size(options.size)
     keras.utils.set_random_seed(options.seed)
     material = gather(options)
     options.clusters = max(options.clusters, len(material.labels) - 1)  # with fewer, classes would share their heat
-    trained = model.build(options.backbone or model.BACKBONE, options.init)
+    trained = model.build(options.backbone or model.BACKBONE, options.init, size_wh)
     map_wh = trained.outputs[0].shape[2:0:-1]
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
-                                  model.SIZE_WH, map_wh, options.seed, places=material.places, people=material.people)
+                                  size_wh, map_wh, options.seed, places=material.places, people=material.people)
     # without training the starting weights stay as they are, and so does what is known of them; asked before that is replaced
     seen, known = _seen(material, options.init), {what: model.known(options.init, what) for what in model.KEPT}
     steps = teach(trained, augmenter, options, seen)
@@ -98,7 +99,7 @@ def build(options: argparse.Namespace) -> Path:
         model.keep(trained, options.save_checkpoint, seen)
 
     frames = material.train_frames or list(augmenter.batch(400).frames)
-    inputs = model.normalise(representative(frames, model.SIZE_WH, options.seed))
+    inputs = model.normalise(representative(frames, size_wh, options.seed))
     network = fold.fold(trained)
     if options.int8_steps is None:
         fresh = NEW_INT8_STEPS if _new_to_checkpoint(material.labels, options.init) else INT8_STEPS
@@ -153,6 +154,13 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
             model.hold_early(network)
         train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, keep_now_and_then, teacher)
     return steps
+
+
+def input_size(side: int | None) -> tuple[int, int]:
+    """The network's input. Raises DataError for a side whose sixteenth, enlarged, would not be its eighth."""
+    if side is not None and (side < 32 or side % 16):
+        raise DataError(f"--size {side}: expected a multiple of 16 from 32 on, such as 64, 80 or 96")
+    return (side, side) if side else model.SIZE_WH
 
 
 def _new_to_checkpoint(labels: Sequence[str], init: str) -> bool:
@@ -221,8 +229,8 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
     backbone = options.backbone or model.BACKBONE
     return {
         "name": options.name, "version": options.bundle_version, "task": options.task, "labels": material.labels,
-        "input": {"size_wh": list(model.SIZE_WH), "channel_order": "RGB", "crop": "whole", "resize": "stretch-2x2",
-                  "scaling": {"subtract": model.SUBTRACT, "divide": model.DIVIDE}},
+        "input": {"size_wh": list(network.input_shape[2:0:-1]), "channel_order": "RGB", "crop": "whole",
+                  "resize": "stretch-2x2", "scaling": {"subtract": model.SUBTRACT, "divide": model.DIVIDE}},
         "backbone": backbone,
         "feature_layer": {"name": model.FEATURE_LAYER, "shape_hwc": list(maps.shape[1:])},
         "embedding_dim": embedding.shape[-1], "score_scale": SCALE,
@@ -249,9 +257,9 @@ def _fit_and_write(folder: Path, fields: dict, content: tuple[bytes, bytes], emb
         fields["thresholds"] = {**dict(zip(("reject", "box"), kept[3].tolist())), "closer": fit.CLOSER}
         return bundle.write(folder, fields, *content, kept[1], kept[2], kept[0])
     batch = augmenter.batch(REFERENCE_FRAMES)
-    fitted = fit.fit(networks, embedding_net, batch.frames, batch.labels, len(fields["labels"]), size_wh=model.SIZE_WH,
-                     subtract=model.SUBTRACT, divide=model.DIVIDE, count=options.clusters, top_channels=options.top_channels,
-                     seed=options.seed)
+    fitted = fit.fit(networks, embedding_net, batch.frames, batch.labels, len(fields["labels"]),
+                     size_wh=fields["input"]["size_wh"], subtract=model.SUBTRACT, divide=model.DIVIDE,
+                     count=options.clusters, top_channels=options.top_channels, seed=options.seed)
     fields["clusters"]["count"] = len(fitted.clusters.centers)
     made = bundle.write(folder, fields, *content, fitted.clusters.centers, fitted.clusters.weights, fitted.prototypes)
     fields["thresholds"] = fit.thresholds(made, networks, held_out(material, "validation"))

@@ -12,7 +12,6 @@ import numpy as np
 from keras import layers
 
 from calibration.photos import DataError
-from export.mobilenet import thin_mobilenet_v2
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,37 @@ class Backbone:
     last: str
 
 
-def _mobilenet_v2(alpha: float) -> Backbone:
+def _mobilenet_v2(alpha: float, early: bool = False, narrow: dict[str, int] | None = None) -> Backbone:
     def build(shape_hwc, weights):
-        return keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
+        whole = keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
+        return _reshaped(whole, narrow or {}) if early else whole
     return Backbone(build, "block_6_pad", "block_13_expand", "block_16_project_BN")
+
+
+def _reshaped(whole: keras.Model, narrow: dict[str, int]) -> keras.Model:
+    """MobileNetV2 whose map has a quarter of the image's side after two layers, as in MobileNetV3
+    (https://arxiv.org/abs/1905.02244, table 2): block 0 takes the stride of block 1. `narrow`: blocks with fewer expanded
+    channels, the first of those they had (scripts/narrow.py chooses better ones).
+
+    On a Pi an int8 network costs by the values it writes, and block 1 wrote most of all. Every weight keeps its place, so that
+    what MobileNetV2 knows can be learned on from.
+    """
+    strides = {"expanded_conv_depthwise": 2, "block_1_depthwise": 1}
+
+    def copied(layer):
+        config = layer.get_config()
+        if layer.name in strides:
+            config |= {"strides": strides[layer.name], "padding": "same"}
+        block = layer.name.removesuffix("_expand")
+        if block != layer.name and block in narrow:
+            config["filters"] = narrow[block]
+        return layer.__class__.from_config(config)
+
+    def called(layer, inputs, **_):
+        return inputs if layer.name == "block_1_pad" else layer(inputs)
+    made = keras.models.clone_model(whole, clone_function=copied, call_function=called)
+    made.set_weights([given[tuple(map(slice, weight.shape))] for weight, given in zip(made.weights, whole.get_weights())])
+    return made
 
 
 def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
@@ -42,19 +68,13 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
     return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
-def _thin_mobilenet_v2() -> Backbone:
-    def build(shape_hwc, weights):
-        if weights:
-            raise ValueError("nobody has trained it on ImageNet")
-        return thin_mobilenet_v2(shape_hwc)
-    return Backbone(build, "block_6_depthwise", "block_13_expand", "block_16_project_BN")
-
-
+NARROW = {"block_1": 32, **{f"block_{i}": 64 for i in (2, 3, 4, 5)}, "block_10": 128, "block_11": 192, "block_12": 192}
 BACKBONES = {
-    "mobilenet_v2_thin": _thin_mobilenet_v2(),
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
+    "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
+    "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
 BACKBONE = "mobilenet_v2_0.5"

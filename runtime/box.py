@@ -33,9 +33,10 @@ class BoxFinder:
         The box grows from the peak along x while the column maxima stay at or above the threshold, and along y while
         the row maxima do: a second warm spot behind a cold gap is left out.
         """
-        row, column = divmod(int(heat.argmax()), heat.shape[1])
-        if not heat[row, column] > 0:
+        peak = int(heat.argmax())
+        if not heat.item(peak) > 0:
             return None, None
+        row, column = divmod(peak, heat.shape[1])
         x0, x1 = self._span(self._middle_rows.dot(heat).dot(self._columns.T), size_wh[0])
         y0, y1 = self._span(self._middle_columns.dot(heat.T).dot(self._rows.T), size_wh[1])
         peak_x = int((column + 0.5 + vertex(heat[row].tolist(), column)) * size_wh[0] / heat.shape[1])

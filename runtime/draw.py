@@ -23,8 +23,8 @@ COLD_LEVEL = 12  # of 255: heat up to here, 5 %, is not drawn, so that less of t
 TEXT_MARGIN = 2  # steps of text size, black
 
 # numpy converts a plain number on every call; these are of the type they are used with.
-FULL, HIGHEST_LEVEL, HALF = np.float32(1), np.float32(255), np.float32(0.5)
-COLDEST, EIGHT_BITS = np.uint8(COLD_LEVEL), np.uint16(8)
+FULL, HIGHEST_LEVEL, HALF = (np.array([value], np.float32) for value in (1, 255, 0.5))
+COLDEST, EIGHT_BITS = np.array([COLD_LEVEL], np.uint8), np.array([8], np.uint16)
 
 
 def heat_colours() -> np.ndarray:
@@ -80,21 +80,33 @@ class Overlay:
         """The same, in canvas; only the part of it that is warm is touched."""
         if not heat.any():
             return
-        level = (np.minimum(self._enlarge(heat), FULL) * HIGHEST_LEVEL + HALF).astype(np.uint8)
-        (top, bottom), (left, right) = (warm_span(level.max(axis=axis)) for axis in (1, 0))
+        level = np.minimum(self._enlarge(heat), FULL)
+        level *= HIGHEST_LEVEL
+        level += HALF
+        level = level.astype(np.uint8)
+        (top, bottom), (left, right) = warm_span(level), warm_span(np.ascontiguousarray(level.T))
+        if not bottom:
+            return
         level = level[top:bottom, left:right]
         warm = canvas[top * BLOCK : bottom * BLOCK, left * BLOCK : right * BLOCK]
         photo_share, colour_part = (
             table.take(level, axis=0).reshape(len(level), level.shape[1] * BLOCK, 3)[:, : warm.shape[1]]
             for table in (self._photo_share, self._colour_part)
         )
-        for first in range(BLOCK):
-            rows = warm[first::BLOCK]
-            blended = rows.astype(np.uint16)
-            blended *= photo_share[: len(rows)]
-            blended += colour_part[: len(rows)]
-            blended >>= EIGHT_BITS
-            rows[...] = blended
+        # Every block's first row, then every second row and so on: to each of these the same numbers apply.
+        blended = np.empty((BLOCK, *photo_share.shape), np.uint16)
+        whole = len(warm) // BLOCK  # blocks; the lowest may lie partly beyond the canvas
+        parts = (
+            (blended[:, :whole], warm[: whole * BLOCK].reshape(whole, BLOCK, *warm.shape[1:]).swapaxes(0, 1)),
+            (blended[: len(warm) % BLOCK, -1], warm[whole * BLOCK :]),
+        )
+        for rows, photo in parts:
+            rows[...] = photo
+        blended *= photo_share
+        blended += colour_part
+        blended >>= EIGHT_BITS
+        for rows, photo in parts:
+            photo[...] = rows
 
     def _on_canvas(self, box: Box) -> Box:
         (frame_w, frame_h), (width, height) = self.frame_size_wh, self.size_wh
@@ -115,11 +127,16 @@ def draw_box(canvas: np.ndarray, box: Box) -> None:
 
 def draw_text(canvas: np.ndarray, text: str) -> None:
     """Text on a dark plate in the top left corner, cut off at the canvas' edge; changes canvas, uint8 (H, W, 3)."""
-    scale = max(1, canvas.shape[0] // TEXT_SCALE_HEIGHT)
-    margin = text_tile("", scale)
-    plate = np.concatenate([margin, *(text_tile(character, scale) for character in text), margin], axis=1)
+    plate = text_plate(text, max(1, canvas.shape[0] // TEXT_SCALE_HEIGHT))
     height, width = min(len(plate), canvas.shape[0]), min(plate.shape[1], canvas.shape[1])
     canvas[:height, :width] = plate[:height, :width]
+
+
+@lru_cache(maxsize=64)  # a megabyte: labels and scores are mostly those of a moment ago
+def text_plate(text: str, scale: int) -> np.ndarray:
+    """The plate with its text, uint8 (h, w, 3)."""
+    margin = text_tile("", scale)
+    return np.concatenate([margin, *(text_tile(character, scale) for character in text), margin], axis=1)
 
 
 @lru_cache(maxsize=256)
@@ -129,7 +146,7 @@ def text_tile(character: str, scale: int) -> np.ndarray:
     return np.where(mask.repeat(scale, axis=0).repeat(scale, axis=1)[..., None], TEXT_RGB, PLATE_RGB).astype(np.uint8)
 
 
-def warm_span(values: np.ndarray) -> tuple[int, int]:
-    """From the first level above COLD_LEVEL to the last, as (first, end), end exclusive; both 0 when there is none."""
-    warm = (values > COLDEST).tobytes()  # a byte per value
-    return max(0, warm.find(1)), warm.rfind(1) + 1
+def warm_span(level: np.ndarray) -> tuple[int, int]:
+    """From the first row with a level above COLD_LEVEL to the last, as (first, end), end exclusive; both 0 without any."""
+    warm = (level > COLDEST).tobytes()  # a byte per value
+    return max(0, warm.find(1)) // level.shape[1], warm.rfind(1) // level.shape[1] + 1

@@ -12,7 +12,9 @@ import numpy as np
 from .errors import FrameError
 from .quantize import PixelsToInt8
 
-ROUND_UP, QUARTER = np.array(2, np.uint16), np.array(2, np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 on every call
+PIXEL = np.dtype(np.uint32)  # a pixel in one piece, R, G and B, and with it the byte that follows
+ROUND_UP, QUARTER = np.array([2], np.uint16), np.array([2], np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 every time
+TURNS = 8  # at least, in which Nearest copies; more cost calls, fewer more of the repair at the end
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
 
 
@@ -58,74 +60,142 @@ class Stretch2x2:
     The samples' places are worked out once, here; a call gathers and averages. When enlarging the four samples fall
     together and the rule is nearest neighbour.
 
-    numpy copies single bytes quickly only when they land side by side, and a pixel is but three of them. So the columns
-    are gathered standing upright, each a run down the frame: image and samples are kept transposed until the last step.
+    numpy copies a number of 4 bytes as quickly as a single byte. So a pixel is fetched as one, with the byte after it, which
+    is carried along as a fourth channel until only a quarter of the pixels are left.
     """
 
     def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
         self.source_size_wh = source_size_wh
         self.target_size_wh = target_size_wh
         (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
-        rows, columns = sample_positions(source_h, target_h), sample_positions(source_w, target_w)
-        self._row_index = np.concatenate([rows[0::2], rows[1::2]])  # every image row's upper sample, then every lower one
-        self._rows = np.empty((2 * target_h, source_w * 3), np.uint8)
-        self._samples = np.empty((2, 2, target_w, 3, target_h), np.uint8)  # upper and lower; left and right
-        pixels = self._rows.reshape(2, target_h, source_w, 3)
-        self._gathering = [pair for side in (0, 1) for pair in upright(pixels, columns[side::2], self._samples[:, side])]
-        self._pairs = np.empty((2, target_w, 3, target_h), np.uint16)
-        self._sums = np.empty((target_w, 3, target_h), np.uint16)
-        self._means = np.empty((target_w * 3, target_h), np.uint8)
+        rows, columns = sample_positions(source_h, target_h).tolist(), sample_positions(source_w, target_w).tolist()
+        self._sampled_rows = SampledRows(source_size_wh, rows, columns[-1] + 1)
+        period, step = repetition(target_w, source_w)
+        samples = np.empty((2, 2, period, target_h, target_w // period), PIXEL)  # upper and lower; left and right
+        self._gathering = [
+            (samples[:, side, first], (..., slice(columns[2 * first + side], None, step)))
+            for side in (0, 1) for first in range(period)
+        ]
+        self._bytes = samples.reshape(2, -1).view(np.uint8)
+        self._wide = np.empty(self._bytes.shape, np.uint16)
+        self._pairs = np.empty((*samples.shape[1:], 4), np.uint16)
+        sums = np.empty((target_h, target_w, 4), np.uint16)
+        self._drop_fourth = ThreeOfFour(sums.reshape(-1, 4))
+        # Four numbers at once are added as one, of 64 bits: none of them grows beyond its own 16.
+        self._halves = self._pairs.view(np.uint64)[..., 0]
+        self._whole = np.moveaxis(sums.view(np.uint64).reshape(target_h, -1, period), -1, 0)
         self._image = np.empty((target_h, target_w, 3), np.uint8)
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3); the next call overwrites it."""
-        # mode="clip" lets numpy write straight into `out`; the index is in range by construction.
-        np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
-        for samples, pixels in self._gathering:
-            samples[...] = pixels
-        np.add(self._samples[0], self._samples[1], out=self._pairs, dtype=np.uint16)
-        np.add(self._pairs[0], self._pairs[1], out=self._sums)
-        self._sums += ROUND_UP
-        self._sums >>= QUARTER
-        self._means.reshape(self._sums.shape)[...] = self._sums
-        self._image.reshape(len(self._image), -1)[...] = self._means.T
+        pixels = self._sampled_rows(frame_rgb)
+        for samples, columns in self._gathering:
+            samples[...] = pixels[columns]
+        self._wide[...] = self._bytes
+        np.add(self._wide[0], self._wide[1], out=self._pairs.reshape(-1))
+        np.add(self._halves[0], self._halves[1], out=self._whole)
+        means = self._drop_fourth()
+        means += ROUND_UP
+        means >>= QUARTER
+        self._image.reshape(-1)[...] = means
         return self._image
+
+
+class SampledRows:
+    """The rows of a frame in which samples lie, as pixels of 4 bytes.
+
+    Evenly spaced rows are left where they are. Others are copied; so are all where a sample lies in the last column, because
+    behind the frame's last pixel there is no byte.
+
+    Args:
+        rows: 2 * H positions, the upper and the lower sample of each image row.
+        width: of that part of the frame in which samples lie.
+    """
+
+    def __init__(self, source_size_wh: tuple[int, int], rows: list[int], width: int):
+        source_w, source_h = source_size_wh
+        pitch, target_h = 3 * source_w, len(rows) // 2
+        period, step = repetition(target_h, source_h)
+        self._in_place = period == 1 and width < source_w
+        if self._in_place:
+            upper, lower = rows[:2]
+            self._view = (2, target_h, width), PIXEL, upper * pitch, ((lower - upper) * pitch, step * pitch, 3)
+        else:
+            self._index = np.array(rows[0::2] + rows[1::2])
+            copied = np.empty((len(rows) + 1) * pitch, np.uint8)  # a row too many, for what reaches beyond the last pixel
+            self._copied = copied[:-pitch].reshape(len(rows), pitch)
+            self._pixels = np.ndarray((2, target_h, width), PIXEL, copied, 0, (target_h * pitch, pitch, 3))
+
+    def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
+        """frame_rgb: uint8 (h, w, 3). Returns PIXEL (2, H, width): the upper and the lower samples' rows."""
+        if self._in_place:
+            shape, dtype, offset, strides = self._view
+            return np.ndarray(shape, dtype, np.ascontiguousarray(frame_rgb), offset, strides)
+        # mode="clip" lets numpy write straight into `out`; the index is in range by construction.
+        np.take(frame_rgb.reshape(len(frame_rgb), -1), self._index, axis=0, out=self._copied, mode="clip")
+        return self._pixels
+
+
+class ThreeOfFour:
+    """Copies the first three of every four 16-bit numbers, (N, 4), into an array of its own, (N * 3,).
+
+    A pixel is written as one number of 8 bytes, 6 bytes behind the one before, so that its fourth number is overwritten by
+    the next pixel. numpy writes in this order but does not promise it, so that is tried out first, here.
+    """
+
+    def __init__(self, four: np.ndarray):
+        three = np.zeros(3 * len(four) + 1, np.uint16)
+        self._three = three[:-1]
+        self._from, self._to = four.view(np.uint64).reshape(-1), np.ndarray(len(four), np.uint64, three, 0, 6)
+        four[...] = np.arange(four.size).reshape(four.shape)
+        if not np.array_equal(self().reshape(-1, 3), four[:, :3]):
+            self._from, self._to = four[:, :3], self._three.reshape(-1, 3)
+
+    def __call__(self) -> np.ndarray:
+        self._to[...] = self._from
+        return self._three
 
 
 class Nearest:
     """A picture of another size to look at, quick rather than fine: every pixel is the nearest one of the frame.
 
-    Pixels are copied in pairs, as three 16-bit numbers, where widths allow: that is half the work.
+    Pixels are copied in pairs where widths allow, which is half the work, and in one piece, as by Stretch2x2: 4 bytes for a
+    pixel of 3, 8 for a pair. Such a piece reaches into the next one; so they are copied in turns, those of one turn far apart.
     """
 
     def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
-        (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
-        together = 2 if target_w < source_w and source_w % 2 == target_w % 2 == 0 else 1
+        (source_w, source_h), (self._target_w, target_h) = source_size_wh, target_size_wh
+        together = 2 if self._target_w < source_w and source_w % 2 == self._target_w % 2 == 0 else 1
+        self._excess, self._piece = np.dtype(f"u{together}"), np.dtype(f"u{4 * together}")
+        places, width = self._target_w // together, source_w // together
+        columns = nearest_positions(width, places).tolist()
+        period, step = repetition(places, width)
+        self._turns = period * -(-TURNS // period)
+        self._pieces = places * target_h
         self._row_index = nearest_positions(source_h, target_h)
-        self._rows = np.empty((target_h, source_w * 3), np.uint8)
-        pixels = self._rows.view(f"u{together}").reshape(target_h, source_w // together, 3)
-        columns = nearest_positions(source_w // together, target_w // together)
-        self._standing = np.empty((len(columns), 3, target_h), pixels.dtype)
-        self._gathering = upright(pixels, columns, self._standing)
+        size, far = 3 * together, 3 * together * step * self._turns // period
+        # As many bytes too many as lie between pieces: numpy counts them in when it looks whether memory overlaps.
+        rows = np.empty(target_h * source_w * 3 + far, np.uint8)
+        self._rows = rows[:-far].reshape(target_h, -1)
+        self._gathering = []
+        for turn in range(min(self._turns, self._pieces)):
+            held = np.empty(len(range(turn, self._pieces, self._turns)), self._piece)
+            first = columns[turn % period] + turn // period * step  # in the flat frame: a row goes on with the next
+            self._gathering.append((held, np.ndarray(len(held), self._piece, rows, size * first, far)))
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3), a new array."""
         np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
-        for standing, pixels in self._gathering:
-            standing[...] = pixels
-        target_h = self._standing.shape[-1]
-        return np.ascontiguousarray(self._standing.reshape(-1, target_h).T).view(np.uint8).reshape(target_h, -1, 3)
-
-
-def upright(pixels: np.ndarray, columns: np.ndarray, out: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """How to gather columns of pixels, (..., H, W, C), into out, (..., K, C, H): views; copy every second to its first.
-
-    columns: (K,) positions that repeat, moved on by a fixed step, after a while: each pair takes the columns that are a
-    whole number of such steps apart.
-    """
-    period, step = repetition(len(columns), pixels.shape[-2])
-    standing = np.moveaxis(pixels, -3, -1)
-    return [(out[..., first::period, :, :], standing[..., columns[first] :: step, :, :]) for first in range(period)]
+        excess = self._excess.itemsize
+        picture = np.empty(3 * excess * self._pieces + excess, np.uint8)
+        pieces = np.ndarray(self._pieces, self._piece, picture, 0, 3 * excess)
+        for turn, (held, pixels) in enumerate(self._gathering):
+            held[...] = pixels
+            pieces[turn :: self._turns] = held
+        # The excess of every turn was overwritten by the next turn, but that of the last lies in pieces of the first.
+        picture = picture[:-excess]
+        picture.view(self._excess)[:: 3 * self._turns] = self._gathering[0][0].view(self._excess)[::4]
+        return picture.reshape(len(self._rows), self._target_w, 3)
 
 
 def repetition(places: int, width: int) -> tuple[int, int]:

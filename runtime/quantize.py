@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 INT8_MIN, INT8_MAX = -128, 127
-TOP_BIT = np.uint8(128)
+TOP_BIT = np.array([128], np.uint8)
 
 
 class Quantization(NamedTuple):

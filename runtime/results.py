@@ -1,7 +1,7 @@
 """What the pipeline says about one frame, and how it is written as a line of JSON."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,13 +61,19 @@ class Result:
     time: float = 0.0
     looks: int = 1
 
+    def changed(self, **fields: Any) -> Result:
+        """The same result but for these fields: dataclasses.replace for every frame, without the detour by __init__."""
+        other = object.__new__(Result)
+        other.__dict__.update(self.__dict__, **fields)
+        return other
+
     def at(self, frame: int, source: str, time: float) -> Result:
         """The same result, saying which frame of which source it is and when it was taken."""
-        return replace(self, frame=frame, source=source, time=time)
+        return self.changed(frame=frame, source=source, time=time)
 
     def with_ms(self, **ms: float) -> Result:
         """The same result with the time of further stages, milliseconds."""
-        return replace(self, ms={**self.ms, **ms})
+        return self.changed(ms={**self.ms, **ms})
 
     def to_json_dict(self) -> dict[str, Any]:
         """The contract's JSON object (key order included). A stage that did not run took 0 ms."""

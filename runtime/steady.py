@@ -4,8 +4,6 @@ Both follow an exponential moving average, a = a + GAIN * (x - a), counted in fr
 """
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from .results import NONE_LABEL, Box, Result
@@ -105,14 +103,14 @@ class Steady:
             self.reset()
             self._size_wh = result.size_wh
         label, score, scores = self._label(result.label, result.scores)
-        shown = replace(result, label=label, score=score, scores=scores)
+        shown = result.changed(label=label, score=score, scores=scores)
         if label == NONE_LABEL:
             self._box, self._hand = SteadyBox(), None
-            return replace(shown, box_xyxy=None, peak_xy=None, heat=np.zeros_like(result.heat))
+            return shown.changed(box_xyxy=None, peak_xy=None, heat=np.zeros_like(result.heat))
         if result.box_xyxy is not None and result.peak_xy is not None:
             box_xyxy, peak_xy = self._box(result.box_xyxy, result.peak_xy)
-            self._hand = shown = replace(shown, box_xyxy=box_xyxy, peak_xy=peak_xy)
+            self._hand = shown = shown.changed(box_xyxy=box_xyxy, peak_xy=peak_xy)
         elif result.label == NONE_LABEL and self._hand is not None:
             hand = self._hand
-            shown = replace(shown, box_xyxy=hand.box_xyxy, peak_xy=hand.peak_xy, cluster=hand.cluster, heat=hand.heat)
+            shown = shown.changed(box_xyxy=hand.box_xyxy, peak_xy=hand.peak_xy, cluster=hand.cluster, heat=hand.heat)
         return shown

@@ -67,7 +67,7 @@ class ReferenceLoop:
     def __call__(self, frame_rgb: np.ndarray, lap: Lap = no_lap) -> tuple[str, np.ndarray]:
         """Label and picture, uint8 (288, 288, 3)."""
         picture = cv2.resize(frame_rgb, OVERLAY_WH)
-        image = np.float32(cv2.resize(picture, (96, 96))[None] / 255)
+        image = np.float32(cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), (96, 96))[None] / 255)
         lap("preprocess")
         out = self._network(image)
         lengths = np.linalg.norm(out["embedding"], axis=1) * np.linalg.norm(self._vectors, axis=1)
@@ -79,10 +79,11 @@ class ReferenceLoop:
         heat = heat / max(heat.max(), 1e-12)  # the reference divides by 0 where it is cold
         lap("heatmap")
         colours = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_JET)
-        picture = cv2.addWeighted(colours, 0.5, picture, 0.5, 0)
+        picture = np.copy(cv2.addWeighted(colours, 0.5, picture, 0.5, 2.2))
         label = "gu" if cosine < PA_COSINE else "pa"
-        for row, text in enumerate((f"{label} {cosine:.1f} Score", "Push [q] to quit.", "Push [s] to change mode.", "8 FPS")):
-            cv2.putText(picture, text, (16, 20 * (row + 1)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 255), 1, cv2.LINE_AA)
+        for text, size, place in ((f"{label} {cosine:.1f} Score", 1.0, (62, 70)), ("Push [q] to quit.", 0.5, (67, 15)),
+                                  ("Push [s] to change mode.", 0.5, (67, 35)), ("8 FPS", 1.0, (177, 110))):
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 0, 0), 1, cv2.LINE_AA)
         lap("overlay")
         return label, picture
 

@@ -109,7 +109,14 @@ def test_missing_folder_ends_with_2(tmp_path, capsys):
 def test_unknown_backbone_names_the_known_ones(tmp_path, capsys):
     folder = photos(tmp_path / "photos", {"a": 4, "b": 4})
     assert main(["--data", str(folder), "--backbone", "resnet"]) == 2
-    assert "known: mobilenet_v2_thin, mobilenet_v2_0.35, mobilenet_v2_0.5" in capsys.readouterr().err
+    assert "known: mobilenet_v2_0.35, mobilenet_v2_0.5, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", ["72", "16", "-96"])
+def test_a_side_that_the_network_cannot_have_ends_with_2(tmp_path, capsys, side):
+    folder = photos(tmp_path / "photos", {"a": 4, "b": 4})
+    assert main(["--data", str(folder), "--size", side]) == 2
+    assert f"--size {side}: expected a multiple of 16 from 32 on, such as 64, 80 or 96" in capsys.readouterr().err
 
 
 # --- packing --------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ PAIRS = 600  # frames with their twins to learn from
 HELD_PAIRS = 150
 EVENED = 48  # frames on which the network is made fit for int8
 JUDGED = 150  # of the twins, from which clusters and channel weights are made
+SIDE = 224  # of the network's input, pixels
 FRAMES = 240  # views of the normal photos to store from, where there are not more photos than that
 MOST_VIEWS = 4  # of a photo
 BATCH, RATE = 24, 1e-3
@@ -63,9 +64,10 @@ def gather(options: argparse.Namespace) -> Material:
     """Read the photos, or draw the rings. Raises DataError when the photos cannot be used."""
     if options.data and len(options.data) > 1:
         raise DataError(f"anomaly detection takes one folder of normal photos, given {len(options.data)}")
-    if options.size % 32:
-        raise DataError(f"--size {options.size}: expected a multiple of 32, such as 160 or 224")
-    size_wh = (options.size, options.size)
+    side = SIDE if options.size is None else options.size
+    if side < 32 or side % 32:
+        raise DataError(f"--size {side}: expected a multiple of 32, such as 160 or 224")
+    size_wh = (side, side)
     if options.data:
         photos = anomaly_photos.read(options.data[0])
         measured_on = "test photos" if photos.test else "SYNTHETIC defects on normal photos that were held out"

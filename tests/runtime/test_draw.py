@@ -3,8 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.draw import Overlay, canvas_size, draw_box, draw_text, heat_colours
+from runtime.draw import (
+    BLOCK,
+    COLD_LEVEL,
+    STRONGEST_BLEND,
+    Overlay,
+    canvas_size,
+    draw_box,
+    draw_text,
+    heat_colours,
+    warm_span,
+)
 from runtime.font import GLYPHS, text_mask
+from runtime.heatmap import Enlarger
 from runtime.results import Box, Result
 
 YELLOW = [255, 220, 0]
@@ -60,6 +71,36 @@ def test_a_canvas_that_is_no_multiple_of_a_block_is_blended_to_its_edges():
     white = np.full((11, 9, 3), 255, np.uint8)
     blended = Overlay((9, 11), (1, 1), (9, 11)).blend(white, np.ones((1, 1), np.float32))
     assert (blended == blended[0, 0]).all() and (blended != white).any()
+
+
+def slow_blend(canvas: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The blend word by word, pixel for pixel: a level for each block, its colour's share by 256ths, cut off."""
+    height, width = canvas.shape[:2]
+    blocks = Enlarger(heat.shape, (-(-height // BLOCK), -(-width // BLOCK)))(heat)
+    levels = (np.minimum(blocks, np.float32(1)) * np.float32(255) + np.float32(0.5)).astype(int)
+    blended = canvas.copy()
+    for y, x in np.ndindex(height, width):
+        level = levels[y // BLOCK, x // BLOCK]
+        share = round(256 * STRONGEST_BLEND * max(level - COLD_LEVEL, 0) / (255 - COLD_LEVEL))
+        blended[y, x] = (canvas[y, x].astype(int) * (256 - share) + heat_colours()[level].astype(int) * share) >> 8
+    return blended
+
+
+@pytest.mark.parametrize("canvas_wh", [(64, 48), (48, 60), (29, 31), (5, 3)])
+def test_every_pixel_is_blended_as_the_rule_says(canvas_wh):
+    rng = np.random.default_rng(0)
+    canvas = rng.integers(0, 256, (*canvas_wh[::-1], 3), np.uint8)
+    heats = rng.random((10, 10), np.float32) ** 4, 2 * np.eye(3, 5, 2, dtype=np.float32), np.full((1, 1), 0.06, np.float32)
+    for heat in heats:
+        assert (Overlay((64, 48), heat.shape, canvas_wh).blend(canvas, heat) == slow_blend(canvas, heat)).all()
+
+
+def test_the_warm_span_goes_from_the_first_warm_row_to_the_last():
+    level = np.zeros((6, 3), np.uint8)
+    level[1:3, 2], level[4, 0], level[5] = COLD_LEVEL + 1, 255, COLD_LEVEL
+    assert warm_span(level) == (1, 5)
+    assert warm_span(level[5:]) == (0, 0)
+    assert warm_span(np.full((2, 2), 255, np.uint8)) == (0, 2)
 
 
 def test_more_than_full_heat_is_drawn_as_full():
@@ -144,6 +185,16 @@ def test_text_is_cut_off_at_the_edge_of_the_canvas():
     canvas = np.full((9, 20, 3), 50, np.uint8)
     draw_text(canvas, "GU 0.93")
     assert set(np.unique(canvas)) == {0, 255}
+
+
+def test_a_text_looks_the_same_the_second_time():
+    pictures = []
+    for before in ("gu 0.93", "pa 0.10", "gu 0.93"):
+        canvas = np.full((96, 128, 3), 50, np.uint8)
+        draw_text(canvas, before)
+        pictures.append(canvas.copy())
+        canvas[:] = 7  # what is drawn over one picture is not on the next
+    assert (pictures[0] == pictures[2]).all() and (pictures[0] != pictures[1]).any()
 
 
 def test_accents_are_left_out_rather_than_the_letter():

@@ -6,8 +6,18 @@ from math import floor
 import numpy as np
 import pytest
 
+from runtime import image
 from runtime.errors import FrameError
-from runtime.image import Nearest, Stretch2x2, check_frame, nearest_positions, repetition, sample_positions, stretch_2x2
+from runtime.image import (
+    Nearest,
+    Stretch2x2,
+    ThreeOfFour,
+    check_frame,
+    nearest_positions,
+    repetition,
+    sample_positions,
+    stretch_2x2,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +99,30 @@ def test_the_stretch_is_the_rule_bit_for_bit(frame_wh, size_wh):
     assert (stretch_2x2(frame_rgb, size_wh) == slow_stretch(frame_rgb, size_wh)).all()
 
 
-@pytest.mark.parametrize("frame_wh", [(640, 480), (1280, 720), (1920, 1080), (641, 479)])
-def test_a_camera_s_frame_is_stretched_to_the_network_bit_for_bit(frame_wh):
+@pytest.mark.parametrize("size_wh", [(80, 80), (96, 96)])
+@pytest.mark.parametrize("frame_wh", [(320, 240), (640, 480), (1280, 720), (1920, 1080), (641, 479)])
+def test_a_camera_s_frame_is_stretched_to_the_network_bit_for_bit(frame_wh, size_wh):
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*frame_wh[::-1], 3), np.uint8)
-    assert (stretch_2x2(frame_rgb, (96, 96)) == slow_stretch(frame_rgb, (96, 96))).all()
+    assert (stretch_2x2(frame_rgb, size_wh) == slow_stretch(frame_rgb, size_wh)).all()
+
+
+def test_a_sample_in_the_frame_s_last_pixel_is_read_and_nothing_behind_it():
+    whole = np.arange(7 * 8 * 3, dtype=np.uint8)
+    frame_rgb = whole[: 6 * 8 * 3].reshape(6, 8, 3)  # the rows are evenly spaced; behind them come others' bytes
+    before = stretch_2x2(frame_rgb, (4, 3))
+    whole[6 * 8 * 3 :] = 255
+    assert (stretch_2x2(frame_rgb, (4, 3)) == before).all()
+    assert (before == slow_stretch(frame_rgb, (4, 3))).all()
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_the_fourth_number_is_left_out_whatever_order_numpy_writes_in(monkeypatch, in_order):
+    four = np.empty((5, 4), np.uint16)
+    with monkeypatch.context() as patch:
+        patch.setattr(image.np, "array_equal", lambda *arrays: in_order)
+        drop_fourth = ThreeOfFour(four)
+    four[...] = np.arange(65_535, 65_515, -1).reshape(5, 4)
+    assert drop_fourth().tolist() == four[:, :3].ravel().tolist()
 
 
 @pytest.mark.parametrize(("source", "target"), [(640, 96), (641, 96), (1920, 96), (1, 96), (96, 96), (7, 5)])
@@ -119,6 +149,20 @@ def test_a_picture_of_even_widths_is_made_of_pairs_less_than_a_pixel_s_width_off
     assert (columns[1::2] == columns[0::2] + 1).all()
     middles = (np.arange(108) + 0.5) * 240 / 108
     assert np.abs(columns + 0.5 - middles).max() < 240 / 108
+
+
+@pytest.mark.parametrize("size_wh", [(2, 2), (6, 7), (20, 12), (32, 24), (48, 48), (62, 48)])
+def test_a_picture_of_pairs_holds_the_nearest_pairs(size_wh):
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    pairs = frame_rgb.reshape(48, 32, 6)[nearest_positions(48, size_wh[1])][:, nearest_positions(32, size_wh[0] // 2)]
+    assert (Nearest((64, 48), size_wh)(frame_rgb) == pairs.reshape(size_wh[1], size_wh[0], 3)).all()
+
+
+@pytest.mark.parametrize("make", [Stretch2x2, Nearest])
+def test_a_frame_that_may_not_be_written_is_read(make):
+    frame_rgb = np.zeros((24, 32, 3), np.uint8)
+    frame_rgb.setflags(write=False)
+    assert not make((32, 24), (8, 6))(frame_rgb).any()
 
 
 def test_a_new_picture_leaves_the_last_one_alone():

@@ -24,6 +24,15 @@ def test_a_rejected_frame_has_null_for_box_and_peak(result):
     assert '"box_xyxy": null' in json.dumps(none)
 
 
+def test_a_changed_result_is_what_replace_gives_and_leaves_the_first_alone(result):
+    before = dataclasses.replace(result)
+    changed = result.changed(label="pa", frame=3)
+    assert changed == dataclasses.replace(result, label="pa", frame=3) and changed.heat is result.heat
+    assert result == before
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        changed.label = "gu"
+
+
 def test_the_line_is_the_contract_s(result):
     line = result.at(7, "gu/IMG_0731.JPG", 1.23456).with_ms(capture=4.0, draw=0.0).to_json_dict()
     assert json.loads(json.dumps(line)) == {
