@@ -5,6 +5,7 @@ what it saw when it was trained; OpenCV's and Pillow's resizes differ between ve
 """
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from math import gcd
 
 import numpy as np
@@ -14,6 +15,7 @@ from .quantize import PixelsToInt8
 
 PIXEL = np.dtype(np.uint32)  # a pixel in one piece, R, G and B, and with it the byte that follows
 ROUND_UP, QUARTER = np.array([2], np.uint16), np.array([2], np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 every time
+SIZES = 8  # of frames, whose tables are kept: closer looks come in five
 TURNS = 8  # at least, in which Nearest copies; more cost calls, fewer more of the repair at the end
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
 
@@ -213,16 +215,13 @@ class NetworkInput:
     """
 
     def __init__(self, size_wh: tuple[int, int], table: np.ndarray):
-        self._size_wh = size_wh
         self._to_int8 = PixelsToInt8(table)
-        self._stretch: Stretch2x2 | None = None  # for the size of the last frame
+        self._stretch = lru_cache(maxsize=SIZES)(partial(Stretch2x2, target_size_wh=size_wh))
 
     def __call__(self, frame_rgb: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         """(int8 (H, W, 3), size_wh of the frame). Raises FrameError for anything but a frame."""
         source_size_wh = check_frame(frame_rgb)
-        if self._stretch is None or self._stretch.source_size_wh != source_size_wh:
-            self._stretch = Stretch2x2(source_size_wh, self._size_wh)
-        return self._to_int8(self._stretch(frame_rgb)), source_size_wh
+        return self._to_int8(self._stretch(source_size_wh)(frame_rgb)), source_size_wh
 
 
 def stretch_2x2(frame_rgb: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,9 @@ def write_stand_in(folder: Path, cells: int, clusters: int) -> None:
 
 def make_all(folder: Path, own: Path) -> None:
     """Everything into `folder`. `own`: the bundle's float network, left out where it is not there."""
+    for stale in folder.glob("mobilenet*"):  # of a backbone that is no more
+        if stale.name.removesuffix("-float") not in model.BACKBONES:
+            shutil.rmtree(stale)
     make(folder / "peers", write_peers)
     if own.is_file():
         make(folder / "float", lambda to: write_float(to, keras.models.load_model(own)), own)
