@@ -61,8 +61,7 @@ MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
-FILL = (0.25, 1.25)  # the hand's share of the frame, along its longer side: from across the room to closer than close
-CAST = 0.3  # of the hands laid over a place throw their shadow on it
+FILL = (0.25, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
 
@@ -153,11 +152,8 @@ class Augmenter:
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
         if self.rng.random() < 0.5:  # hand and place were not lit alike
             hand_rgb = _relight(hand_rgb, self.rng)
-        place = self.background()
-        if self.rng.random() < CAST:
-            place = _cast(place, alpha, self.rng)
         soft = cv2.GaussianBlur(alpha, (3, 3), 0).astype(np.uint16)[..., None]
-        frame = (hand_rgb * soft + place * (255 - soft)) // 255
+        frame = (hand_rgb * soft + self.background() * (255 - soft)) // 255
         return frame.astype(np.uint8), hand
 
     def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:
@@ -275,7 +271,7 @@ class Augmenter:
 
 
 def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 -> uint8 (H, W, 3): light, shadows, contrast, gamma, colour, greyscale, blur, motion, low resolution, noise."""
+    """uint8 -> uint8 (H, W, 3): light, contrast, gamma, colour, greyscale, blur, motion, low resolution, noise."""
     frame = frame_rgb.astype(np.float32)
     if rng.random() < 0.25:
         frame = _blur(frame, rng)
@@ -287,8 +283,6 @@ def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         axis = int(rng.random() < 0.6)
         ramp = np.linspace(*np.exp(rng.uniform(-0.7, 0.5, 2)), frame.shape[axis], dtype=np.float32)
         frame *= ramp[None, :, None] if axis else ramp[:, None, None]
-    if rng.random() < 0.2:
-        frame = _shade(frame, rng)
     if rng.random() < 0.3:
         grey = frame.mean(axis=2, keepdims=True)
         frame = grey + (frame - grey) * (0.0 if rng.random() < 0.3 else rng.uniform(0.2, 1.6))
@@ -315,23 +309,6 @@ def _blur(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     k = rng.uniform(0.45, 0.9)
     small = cv2.resize(frame, (int(width * k), int(height * k)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _shade(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float32 (H, W, 3): something out of view stands in the light; its shadow falls on hand and place alike."""
-    height, width = frame.shape[:2]
-    corners = (rng.uniform(-0.4, 1.4, (int(rng.integers(3, 6)), 2)) * (width, height)).astype(np.int32)
-    shadow = cv2.fillConvexPoly(np.zeros((height, width), np.float32), cv2.convexHull(corners), rng.uniform(0.25, 0.7))
-    return frame * (1 - cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.01, 0.06) * width))[..., None]
-
-
-def _cast(place: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (H, W, 3) of a place, on which what alpha (H, W) shows throws its shadow to one side."""
-    width = alpha.shape[1]
-    move = np.float32([[1, 0, rng.uniform(-0.2, 0.2) * width], [0, 1, rng.uniform(-0.05, 0.2) * width]])
-    shadow = cv2.warpAffine(alpha, move, alpha.shape[::-1], borderMode=cv2.BORDER_REPLICATE).astype(np.float32) / 255
-    shadow = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.01, 0.05) * width) * rng.uniform(0.2, 0.6)
-    return (place * (1 - shadow)[..., None]).astype(np.uint8)
 
 
 def _relight(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
