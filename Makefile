@@ -15,6 +15,7 @@ TASK =
 INIT =
 SEED =
 STEPS =
+SIZE =
 OUT = dist
 BUNDLE =
 FRAMES =
@@ -33,9 +34,10 @@ help:
 	@echo
 	@echo "PYTHON=python3.12 picks the Python that the environments are made with (3.10 to 3.13)."
 
-export: .venv/.installed ## train a bundle into OUT=dist [DATA= NAME= TASK=classify|anomaly INIT=checkpoint|imagenet|random SEED= STEPS=]
+export: .venv/.installed ## train a bundle into OUT=dist [DATA= NAME= TASK=classify|anomaly INIT=checkpoint|imagenet|random SEED= STEPS= SIZE=]
 	.venv/bin/python -m export $(call flag,data,$(DATA)) $(if $(NAME),--name '$(NAME)') $(call flag,task,$(TASK)) \
-	    $(call flag,init,$(INIT)) $(call flag,seed,$(SEED)) $(call flag,steps,$(STEPS)) $(call flag,out,$(OUT))
+	    $(call flag,init,$(INIT)) $(call flag,seed,$(SEED)) $(call flag,steps,$(STEPS)) $(call flag,size,$(SIZE)) \
+	    $(call flag,out,$(OUT))
 
 # Without photos rendered frames are judged, and the table says so.
 RENDERED = build/heldout-rendered.npz
