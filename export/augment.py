@@ -61,7 +61,9 @@ MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
-FILL = (0.25, 1.05)  # the hand's share of the frame, along its longer side: from across the room to closer than close
+FILL = (0.28, 1.1)  # the hand's share of the frame, along its longer side: from across the room to closer than close
+REACH = {"gu": 0.6}  # of that: at the same distance a fist is smaller than a hand whose fingers are out
+ARM_GOES_ON = 0.7  # of the arms that their picture's edge cuts off reach the frame's edge
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
 
@@ -134,7 +136,7 @@ class Augmenter:
 
     def _scene(self, scene: Scene) -> tuple[np.ndarray, np.ndarray | None]:
         box = scene.box_xyxy or (0, 0, *scene.frame_rgb.shape[1::-1])
-        fill = FILL if scene.box_xyxy else (0.8, 1.4)
+        fill = fill_of(scene.label) if scene.box_xyxy else (0.8, 1.4)
         if self.rng.random() < WHOLE_PHOTO:
             box, fill = (0, 0, *scene.frame_rgb.shape[1::-1]), (0.9, 1.1)
         matrix = self._warp(box, fill, degrees=25, keep_inside=scene.frame_rgb.shape[1::-1])
@@ -146,9 +148,12 @@ class Augmenter:
         return frame, hand
 
     def _over_background(self, cutout: Cutout) -> tuple[np.ndarray, np.ndarray]:
-        matrix = self._warp(cutout.box_xyxy, FILL, degrees=35)
+        matrix = self._warp(cutout.box_xyxy, fill_of(cutout.label), degrees=35)
         hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
-        alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh)
+        # a small hand is seen with its whole forearm: where the cutout ends, the arm goes on
+        goes_on = ends_in_arm(cutout) and self.rng.random() < ARM_GOES_ON
+        alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh,
+                               borderMode=cv2.BORDER_REPLICATE if goes_on else cv2.BORDER_CONSTANT)
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
         if self.rng.random() < 0.5:  # hand and place were not lit alike
             hand_rgb = _relight(hand_rgb, self.rng)
@@ -216,14 +221,7 @@ class Augmenter:
         return ((frame * alpha + place * (255 - alpha)) // 255).astype(np.uint8)
 
     def nothing(self) -> np.ndarray:
-        """A whole frame without a janken hand; at times with a bare forearm in it."""
-        hands = [c for pool in (self.rendered, self.cutouts) for group in pool.values() for c in group]
-        if not hands or self.rng.random() > 0.12:
-            return self.background()
-        cutout = hands[self.rng.integers(len(hands))]
-        arm = Cutout(cutout.frame_rgb, np.minimum(cutout.alpha, 255 - cv2.dilate(cutout.hand, np.ones((5, 5)))), cutout.hand,
-                     NONE, cutout.box_xyxy)
-        return self._over_background(arm)[0]
+        return self.background()
 
     def _crop(self, frame_rgb: np.ndarray) -> np.ndarray:
         height, width = frame_rgb.shape[:2]
@@ -268,6 +266,17 @@ class Augmenter:
     def batch(self, batch_size: int) -> Batch:
         frames, labels, heat, has_heat = zip(*(self.sample() for _ in range(batch_size)))
         return Batch(np.stack(frames), np.array(labels, np.int32), np.stack(heat), np.array(has_heat, np.float32))
+
+
+def fill_of(label: str) -> tuple[float, float]:
+    """FILL of a hand that shows `label`."""
+    return FILL[0] * REACH.get(label, 1.0), FILL[1] * REACH.get(label, 1.0)
+
+
+def ends_in_arm(cutout: Cutout) -> bool:
+    """Whether nothing but the arm touches the edge of the cutout's picture; a corner would go on as a wedge."""
+    corners = cutout.alpha[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return not corners.any() and not any(edge.any() for edge in (*cutout.hand[[0, -1]], *cutout.hand[:, [0, -1]].T))
 
 
 def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,8 @@ import pytest
 
 from calibration import photos
 from calibration.photos import DataError, Photo
-from export.augment import Augmenter
+from export import augment
+from export.augment import REACH, Augmenter, Cutout, ends_in_arm
 from export.rendering.person import RenderedPerson
 
 LABELS = ["gu", "pa", "none"]
@@ -36,6 +37,39 @@ def test_nothing_is_cold():
 def test_a_photo_without_a_box_does_not_say_where_its_hand_is():
     _, label, heat, has_heat = augmenter(box=None, mix={"scene": 1.0}).sample()
     assert LABELS[label] == "gu" and not heat.any() and has_heat == 0
+
+
+def raised(label: str = "pa", arm: slice = slice(26, 38)) -> Cutout:
+    """A white square hand on the stump of an arm that leaves its picture of 64x64 below."""
+    hand, alpha = np.zeros((2, 64, 64), np.uint8)
+    hand[36:60, 20:44] = 255
+    alpha[hand > 0] = alpha[60:, arm] = 255
+    return Cutout(np.full((64, 64, 3), 255, np.uint8), alpha, hand, label, (20.0, 36.0, 44.0, 60.0))
+
+
+def test_an_arm_goes_on_to_the_edge_of_the_frame(monkeypatch):
+    made = augmenter()
+    made.background = lambda: np.zeros((96, 96, 3), np.uint8)
+
+    def touches(picture) -> bool:
+        return bool((picture[[0, -1]] > 60).any() or (picture[:, [0, -1]] > 60).any())
+
+    def arms_that_touch() -> float:
+        samples = [made._over_background(raised()) for _ in range(200)]
+        return np.mean([touches(frame.max(axis=2)) for frame, hand in samples if not touches(hand)])
+
+    assert ends_in_arm(raised()) and not ends_in_arm(raised(arm=slice(40, 64))), "a corner would go on as a wedge"
+    monkeypatch.setattr(augment, "ARM_GOES_ON", 1.0)
+    assert arms_that_touch() > 0.9
+    monkeypatch.setattr(augment, "ARM_GOES_ON", 0.0)
+    assert arms_that_touch() < 0.5
+
+
+def test_a_fist_is_smaller_than_an_open_hand_at_the_same_distance():
+    made = augmenter()
+    side = {label: np.median([np.sqrt((made._over_background(raised(label))[1] > 127).sum()) for _ in range(200)])
+            for label in ("gu", "pa")}
+    assert side["gu"] / side["pa"] == pytest.approx(REACH["gu"], abs=0.12)
 
 
 def test_given_pictures_become_places():

@@ -64,7 +64,7 @@ SHAPES = {
         Shape((_UP, _UP, _IN, _IN), (0, 6), ("hold_ring", "hold_middle", "folded"), 1, SCISSORS),
     ),
     "pa": (
-        Shape((_UP,) * 4, (6, 17), ("out", "out", "ahead"), 4),
+        Shape((_UP,) * 4, (6, 24), ("out", "out", "ahead"), 4),
         Shape((_UP,) * 4, (0, 5), ("out", "ahead", "along"), 2),
         Shape(("cupped",) * 4, (1, 14), ("out", "ahead"), 2),
     ),
