@@ -61,8 +61,9 @@ MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
-FILL = (0.28, 1.1)  # the hand's share of the frame, along its longer side: from across the room to closer than close
-REACH = {"gu": 0.6}  # of that: at the same distance a fist is smaller than a hand whose fingers are out
+# The hand's share of the frame, along its longer side: from across the room to closer than close. Across the same room a fist
+# is smaller than a hand whose fingers are out.
+FILL, FIST_FILL = (0.28, 1.1), (0.17, 0.95)
 ARM_GOES_ON = 0.7  # of the arms that their picture's edge cuts off reach the frame's edge
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
@@ -269,8 +270,7 @@ class Augmenter:
 
 
 def fill_of(label: str) -> tuple[float, float]:
-    """FILL of a hand that shows `label`."""
-    return FILL[0] * REACH.get(label, 1.0), FILL[1] * REACH.get(label, 1.0)
+    return FIST_FILL if label == "gu" else FILL
 
 
 def ends_in_arm(cutout: Cutout) -> bool:
