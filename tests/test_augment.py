@@ -67,7 +67,8 @@ def test_an_arm_goes_on_to_the_edge_of_the_frame(monkeypatch):
 
 def test_a_fist_is_smaller_than_an_open_hand_across_the_same_room():
     made = augmenter()
-    sides = {label: [np.sqrt((made._over_background(raised(label))[1] > 127).sum()) for _ in range(300)] for label in ("gu", "pa")}
+    sides = {label: [np.sqrt((made._over_background(raised(label))[1] > 127).sum()) for _ in range(300)]
+             for label in ("gu", "pa")}
     small = {label: np.percentile(of, 10) for label, of in sides.items()}
     assert small["gu"] / small["pa"] == pytest.approx(FIST_FILL[0] / FILL[0], abs=0.12)
 
