@@ -2,7 +2,7 @@
 
 Every sample is one affine warp into the network's input. A hand with a mask, drawn or found from its box, is laid over
 another background, so that the network cannot lean on the table it was photographed on; a photo with a box is also cropped
-so that the hand fills a fifth to all of the frame. The warped mask (or box) becomes the target of the heat: the share of
+so that the hand fills a sixth to all of the frame. The warped mask (or box) becomes the target of the heat: the share of
 every feature-map cell that the hand covers, relative to the cell it covers most, under a root.
 """
 
@@ -124,7 +124,7 @@ class Augmenter:
         """(frame uint8 (H, W, 3), label, hand uint8 (H, W), or None where its place is unknown), before the light changes."""
         kind = self._pick(list(self.mix), np.array(list(self.mix.values())))
         if kind == "nothing":
-            return self.nothing(), NONE, np.zeros(self.size_wh[::-1], np.uint8)
+            return self.background(), NONE, np.zeros(self.size_wh[::-1], np.uint8)
         pool = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered}[kind]
         names = sorted(pool)
         label = self._pick(names, np.array([0.25 if name == NONE else 1.0 for name in names]))
@@ -221,9 +221,6 @@ class Augmenter:
         frame = cv2.warpAffine(person.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         return ((frame * alpha + place * (255 - alpha)) // 255).astype(np.uint8)
 
-    def nothing(self) -> np.ndarray:
-        return self.background()
-
     def _crop(self, frame_rgb: np.ndarray) -> np.ndarray:
         height, width = frame_rgb.shape[:2]
         w, h = (max(16, int(side * self.rng.uniform(0.4, 1.0))) for side in (width, height))
@@ -270,6 +267,7 @@ class Augmenter:
 
 
 def fill_of(label: str) -> tuple[float, float]:
+    """The least and the largest share of the frame for a hand that shows `label`."""
     return FIST_FILL if label == "gu" else FILL
 
 
