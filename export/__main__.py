@@ -47,9 +47,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--steps", type=int, default=None,
                      help="training batches of 64 (default: from the checkpoint 250, without photos none, for other classes "
                           "than gu, choki and pa 300; else 2000); with --task anomaly of 24 pairs (default none)")
-    top.add_argument("--int8-steps", type=int, default=None,
-                     help="batches of 48 spent on surviving int8 (default 900; from the checkpoint without photos 400, "
-                          "for other classes than gu, choki and pa 150)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
     top.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER",
                      help="pictures of anything but hands, to lay hands over (scripts/fetch_backgrounds.py gets some)")
@@ -76,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
     cures.add_argument("--data", nargs="+", type=Path, default=None, help="default: data/*")
     cures.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER")
     cures.add_argument("--rendered", type=int, default=1500)
-    cures.add_argument("--int8-steps", type=int, default=None, help="batches of 48 for each of the two rows that are trained")
+    cures.add_argument("--int8-steps", type=int, default=200,
+                       help="batches of 48 for each of the two rows that are trained (default %(default)s)")
     cures.add_argument("--seed", type=int, default=0)
     cures.add_argument("--csv", type=Path, default=None, metavar="FILE.csv", help="also write the table there")
     frames = commands.add_parser("heldout", help="write rendered frames that `python -m calibration check` can judge on")

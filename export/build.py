@@ -17,12 +17,13 @@ from calibration import photos as photos_module
 from calibration.heldout import HeldOut
 from calibration.photos import NONE, DataError, Photo
 from calibration.representative import representative
-from export import augment, bundle, convert, distil, fit, fold, model, train
+from export import augment, bundle, convert, fit, fold, model, train
 from export.arcface import SCALE, ArcFace
 from export.clusters import prototypes
 from export.rendering.person import RenderedPerson, rendered_people
 from export.rendering.pool import rendered_hands
 from export.rendering.render import RenderedHand
+from export.rounding import rounded_well
 from runtime.bundle import Bundle
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline
@@ -35,9 +36,6 @@ CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 NEW_STEPS, NEW_RATE = 300, FULL_RATE  # from the checkpoint, for classes that it does not know: more than a nudge
 CLASS_FRAMES = 40  # of each class, roughly, that its centre is guessed from before training
 KEEP_EVERY = 500  # training batches
-INT8_STEPS = 900  # as measured, see models/README.md
-NEW_INT8_STEPS = 150  # for these classes, whose early layers are held
-INT8_AGAIN = 400  # where weights survived it before, but the ranges of the layers now come from rendered frames
 
 
 @dataclass(frozen=True)
@@ -89,43 +87,35 @@ def build(options: argparse.Namespace) -> Path:
     augmenter = augment.Augmenter(material.train_photos, material.train_frames, material.hands, material.labels,
                                   size_wh, map_wh, options.seed, places=material.places, people=material.people)
     # without training the starting weights stay as they are, and so does what is known of them; asked before that is replaced
-    seen, known = _seen(material, options.init), {what: model.known(options.init, what) for what in model.KEPT}
+    seen, fitted = _seen(material, options.init), model.fitted_for(options.init)
     steps = teach(trained, augmenter, options, seen)
-    if steps:
-        known = dict.fromkeys(known)
-    elif material.photos:
-        known["fitted"] = None  # better fitted on them
+    if steps or material.photos:
+        fitted = None  # for other weights, or better fitted on these photos
     if options.save_checkpoint:
         model.keep(trained, options.save_checkpoint, seen)
 
     frames = material.train_frames or list(augmenter.batch(400).frames)
     inputs = model.normalise(representative(frames, size_wh, options.seed))
     network = fold.fold(trained)
-    if options.int8_steps is None:
-        fresh = NEW_INT8_STEPS if _new_to_checkpoint(material.labels, options.init) else INT8_STEPS
-        options.int8_steps = fresh if not known["int8"] else 0 if material.photos else INT8_AGAIN
-    hardened = distil.distil(trained, augmenter.batches(48, options.int8_steps), options.int8_steps, inputs, known["int8"])
-    print("converting to int8 ...", flush=True)
-    content = convert.halves_to_int8(*model.split(hardened), inputs)
+    print("rounding and converting to int8 ...", flush=True)
+    content = convert.halves_to_int8(*model.split(rounded_well(trained, inputs)), inputs)
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
         fields = _fields(options, material, seen, trained, steps)
-        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options, known["fitted"])
+        made = _fit_and_write(folder, fields, content, model.split(network)[1], material, augmenter, options, fitted)
         fields["metrics"] = judge(made, network, material)
         bundle.add_runtime(folder)
         bundle.write_manifest(folder, fields)
         bundle.tar(folder, target)
         network.save(folder / "float.keras")
     if options.save_checkpoint:
-        np.savez(model.record(options.save_checkpoint, "fitted"), made.prototypes, made.cluster_centers, made.cluster_weights,
+        np.savez(model.fitted_record(options.save_checkpoint), made.prototypes, made.cluster_centers, made.cluster_weights,
                  [made.reject, made.box_threshold])
-        np.savez(model.record(options.save_checkpoint, "int8"), *hardened.get_weights())
     (target / "float.keras").replace(target.with_name(f"{target.name}-float.keras"))  # for the workstation only
     print(report.text(fields["metrics"]))
     if not all(line["passed"] for line in fields["metrics"]["gate"]):
-        print("export: the int8 bundle is below the gate; `make check` shows where. A larger --int8-steps usually helps.",
-              file=sys.stderr)
+        print("export: the int8 bundle is below the gate; `make check` shows where", file=sys.stderr)
     print(f"{target} and {target}.tar.gz in {time.monotonic() - start:.0f} s")
     return target
 
@@ -237,7 +227,7 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
         "thresholds": {"reject": -1.0, "box": fit.DEFAULT_BOX},
         "clusters": {"count": options.clusters, "top_channels": options.top_channels},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": str(options.init), "loss": options.loss, "steps": steps, "int8_steps": options.int8_steps,
+        "training": {"init": str(options.init), "loss": options.loss, "steps": steps,
                      "rendered_hands": len(material.hands), "rendered_people": len(material.people),
                      "backgrounds": len(material.places)},
         "data": {**seen, "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),

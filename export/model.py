@@ -86,7 +86,6 @@ SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start
 
 CHECKPOINT = Path(__file__).parent.parent / "models" / "checkpoint" / f"{BACKBONE}.weights.h5"
-KEPT = ("fitted", "int8")  # beside weights, see `known`
 NOTHING_SEEN = {"folders": [], "test_files": []}
 
 
@@ -157,8 +156,8 @@ def _conv(x, channels: int, name: str):
 
 
 def hold_early(network: keras.Model) -> None:
-    """Keep all that comes before the feature map's finer half (stride 8) as it is, in training and in teaching int8: few
-    photos only spoil what it knows of edges and textures, and a batch costs half."""
+    """Keep all that comes before the feature map's finer half (stride 8) as it is in training: few photos only spoil what it
+    knows of edges and textures, and a batch costs half."""
     for layer in keras.Model(network.input, network.get_layer("detail").input).layers:
         layer.trainable = False
 
@@ -173,32 +172,35 @@ def seen_by(init: str) -> dict[str, list[str]]:
 
 
 def keep(network: keras.Model, weights: Path, seen: dict[str, list[str]]) -> None:
-    """Write the weights, and what `seen_by` is to return of them; what `known` returned of older ones is removed."""
+    """Write the weights, and what `seen_by` is to return of them; what was fitted for older ones is removed."""
     weights.parent.mkdir(parents=True, exist_ok=True)
-    for what in KEPT:
-        record(weights, what).unlink(missing_ok=True)
+    fitted_record(weights).unlink(missing_ok=True)
     photos_record(weights).write_text(json.dumps(seen, indent=1) + "\n")
     network.save_weights(weights)
 
 
-def known(init: str, what: str) -> list[np.ndarray] | None:
-    """What was kept beside the starting weights, or None: "fitted", [prototypes (L, D), cluster centers (K, D), cluster weights
-    (K, C), thresholds (reject, box)], or "int8", the weights of the folded network that survive rounding, in Keras' order."""
-    path = record(CHECKPOINT if init == "checkpoint" else Path(init), what)
+def fitted_for(init: str) -> list[np.ndarray] | None:
+    """What was fitted on photos for the starting weights and kept beside them, or None: [prototypes (L, D), cluster centers
+    (K, D), cluster weights (K, C), thresholds (reject, box)]."""
+    path = fitted_record(CHECKPOINT if init == "checkpoint" else Path(init))
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as arrays:
         return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
 
 
-def record(weights: Path, what: str) -> Path:
-    """The file beside a .weights.h5 that holds what `known` returns."""
-    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.{what}.npz")
+def fitted_record(weights: Path) -> Path:
+    """The file beside a .weights.h5 that holds what `fitted_for` returns."""
+    return _beside(weights, "fitted.npz")
 
 
 def photos_record(weights: Path) -> Path:
     """The file beside a .weights.h5 that says what `seen_by` returns."""
-    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.photos.json")
+    return _beside(weights, "photos.json")
+
+
+def _beside(weights: Path, ending: str) -> Path:
+    return weights.with_name(f"{weights.name.removesuffix('.weights.h5')}.{ending}")
 
 
 def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:

@@ -1,12 +1,12 @@
-"""Equalisation and bias correction on networks of a few weights, whose right answer is known."""
+"""Equalisation on networks of a few weights, whose right answer is known."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from export import equalise as remedy
 from export.fold import Rounding, fold
-from export.studies import equalise as remedy
 
 FRAMES = np.random.default_rng(0).uniform(-1, 1, (16, 8, 8, 3)).astype(np.float32)
 CHANNELS = 6
@@ -94,36 +94,3 @@ def test_idle_channels_are_left_alone(weight, bias):
     assert equalised.get_layer("open").bias[2] == np.float32(bias)
     for given, wanted in zip(equalised(FRAMES), model(FRAMES)):
         np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-5)
-
-
-def rounded_away() -> keras.Model:
-    """One large weight sets the step of its channel; ten small ones of a third of that step each are rounded to zero."""
-    image = keras.Input((4, 4, 11))
-    feature_map = layers.ReLU(6.0)(layers.Conv2D(1, 1, name="first")(image))
-    second = layers.Conv2D(1, 1, name="second")
-    model = keras.Model(image, [feature_map, layers.GlobalAveragePooling2D()(second(feature_map))])
-    kernel = np.full((1, 1, 11, 1), 0.33 / 127, np.float32)
-    kernel[0, 0, 0] = 1
-    model.get_layer("first").set_weights([kernel, np.float32([1])])
-    second.set_weights([np.ones((1, 1, 1, 1), np.float32), np.float32([0])])
-    return model
-
-
-def test_correction_takes_away_the_bias_that_rounding_brought():
-    model = rounded_away()
-    frames = np.random.default_rng(0).uniform(0, 20, (32, 4, 4, 11)).astype(np.float32)
-    frames[..., 0] /= 20
-
-    def rounded_mean(network) -> float:
-        rounding = Rounding()
-        student = fold(network, rounding)
-        rounding.state = "observe"
-        student(frames)
-        rounding.state = "on"
-        return float(student(frames)[1].numpy().mean())
-
-    wanted = float(model(frames)[1].numpy().mean())
-    corrected = remedy.correct_biases(model, frames)
-    assert wanted - rounded_mean(model) == pytest.approx(10 * 10 * 0.33 / 127, abs=0.03)
-    assert rounded_mean(corrected) == pytest.approx(wanted, abs=0.01)
-    np.testing.assert_array_equal(corrected.get_layer("first").kernel, model.get_layer("first").kernel)

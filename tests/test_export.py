@@ -136,7 +136,7 @@ def test_packed_bundle_is_whole_and_repeats_byte_for_byte(tmp_path):
 
 # --- one small run --------------------------------------------------------------------------------------------------------
 
-SMALL = ["--init", "random", "--steps", "2", "--int8-steps", "2", "--rendered", "0", "--clusters", "2"]
+SMALL = ["--init", "random", "--steps", "2", "--rendered", "0", "--clusters", "2"]
 
 
 def test_photos_to_bundle(tmp_path, capsys):
@@ -167,14 +167,13 @@ def test_without_photos_rendered_hands_do_and_are_named(tmp_path, capsys, monkey
     assert "RENDERED" in capsys.readouterr().out
 
 
-def test_a_checkpoint_that_survives_int8_is_taught_it_more_briefly(tmp_path, monkeypatch):
-    monkeypatch.setattr("export.build.INT8_AGAIN", 2)
+def test_what_was_fitted_for_a_checkpoint_is_taken_over_without_photos(tmp_path, monkeypatch):
     monkeypatch.setattr("export.build.photos_module.public_folders", list)
     weights, rendered = str(tmp_path / "hands.weights.h5"), ["--rendered", "24", "--clusters", "2"]
     assert main(["--out", str(tmp_path / "a"), *SMALL[:-4], *rendered, "--save-checkpoint", weights]) == 0
     assert main(["--out", str(tmp_path / "b"), "--init", weights, "--steps", "0", *rendered]) == 0
     first, again = (load_bundle(tmp_path / run / "janken-0.1.0") for run in "ab")
-    assert again.manifest["training"]["int8_steps"] == 2
+    assert again.manifest["training"]["steps"] == 0
     np.testing.assert_array_equal(again.prototypes, first.prototypes)
 
 

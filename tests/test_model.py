@@ -59,7 +59,7 @@ def test_the_checkpoint_and_the_shipped_bundle_are_of_one_run():
     """An export without photos takes over what was fitted for the checkpoint: to the bit what the shipped bundle holds."""
     shipped = load_bundle(model.CHECKPOINT.parents[1] / "janken")
     of_bundle = (shipped.prototypes, shipped.cluster_centers, shipped.cluster_weights, [shipped.reject, shipped.box_threshold])
-    of_checkpoint = model.known("checkpoint", "fitted")
+    of_checkpoint = model.fitted_for("checkpoint")
     assert len(of_checkpoint) == len(of_bundle)
     for kept, held in zip(of_checkpoint, of_bundle):
         np.testing.assert_array_equal(kept, held, err_msg="ship the bundle that the run with --save-checkpoint made")
@@ -72,10 +72,10 @@ def test_a_slip_in_the_starting_weights_is_no_random_start():
 
 def test_what_is_kept_beside_a_checkpoint(tmp_path):
     weights = str(tmp_path / "hands.weights.h5")
-    assert model.known(weights, "int8") is None and model.seen_by(weights) == model.NOTHING_SEEN
-    np.savez(tmp_path / "hands.int8.npz", np.eye(3), np.ones(2))
+    assert model.fitted_for(weights) is None and model.seen_by(weights) == model.NOTHING_SEEN
+    np.savez(tmp_path / "hands.fitted.npz", np.eye(3), np.ones(2))
     (tmp_path / "hands.photos.json").write_text('{"folders": ["mugs"], "test_files": []}')
-    first, second = model.known(weights, "int8")
+    first, second = model.fitted_for(weights)
     np.testing.assert_array_equal(first, np.eye(3))
     np.testing.assert_array_equal(second, np.ones(2))
     assert model.seen_by(weights)["folders"] == ["mugs"]
@@ -86,7 +86,7 @@ def test_new_weights_take_the_place_of_all_that_was_known_of_the_old(tmp_path):
     weights = tmp_path / "deep" / "hands.weights.h5"
     network = model.build("mobilenet_v2_0.35", "random", (64, 64))
     model.keep(network, weights, {"folders": ["mugs"], "test_files": []})
-    np.savez(model.record(weights, "int8"), np.eye(3))
+    np.savez(model.fitted_record(weights), np.eye(3))
     model.keep(network, weights, {"folders": ["mugs", "cups"], "test_files": []})
-    assert model.known(str(weights), "int8") is None
+    assert model.fitted_for(str(weights)) is None
     assert model.seen_by(str(weights))["folders"] == ["mugs", "cups"]

@@ -19,7 +19,7 @@ from runtime.bundle import load_bundle
 from runtime.capture.album import Album
 from runtime.pipeline import Pipeline
 
-SMALL = ["--init", "random", "--steps", "3", "--int8-steps", "2", "--clusters", "2"]
+SMALL = ["--init", "random", "--steps", "3", "--clusters", "2"]
 SHAPES = ["round cup", "Käse", "box"]
 
 

@@ -23,7 +23,8 @@ from export.anomaly import fit, learn, network, rings, twins
 from export.anomaly.fit import Outputs, Stored
 from export.anomaly.learn import DEFECT, NORMAL
 from export.arcface import SCALE
-from export.studies import equalise
+from export.equalise import equalise
+from export.rounding import rounded_well
 from runtime.anomaly_pipeline import deviations
 from runtime.bundle import ANOMALY_FILES, SCORERS, Anomaly, Bundle
 from runtime.image import stretch_2x2
@@ -112,7 +113,7 @@ def build(options: argparse.Namespace) -> Path:
     inputs = model.normalise(representative[chosen])
     folded = fold.fold(parts.whole)
     print("converting to int8 ...", flush=True)
-    content = convert.halves_to_int8(*model.split(rounded_well(folded, inputs[:EVENED])), inputs)
+    content = convert.halves_to_int8(*model.split(fit_for_int8(folded, inputs[:EVENED])), inputs)
 
     held = _twins(material.frames[~material.learned], HELD_PAIRS, other, options.seed + 1)
     target = options.out / f"{options.name}-{options.bundle_version}"
@@ -146,12 +147,12 @@ def teach(parts: network.Parts, material: Material, taught: list[twins.Twin], op
         learn.learn(parts, pairs, options.steps, BATCH, RATE, TOP_CHANNELS, options.seed)
 
 
-def rounded_well(folded: keras.Model, frames: np.ndarray) -> keras.Model:
+def fit_for_int8(folded: keras.Model, frames: np.ndarray) -> keras.Model:
     """The same network, its channels' ranges evened out and its biases corrected, so that int8 takes little from it.
 
     Without it distances to normal cells are drowned in what rounding does to the few large channels.
     """
-    return fold.fold(equalise.correct_biases(equalise.equalise(folded, frames), frames))
+    return rounded_well(equalise(folded, frames), frames, adapt=False)
 
 
 def _twins(frames: np.ndarray, count: int, kinds: list, seed: int) -> list[twins.Twin]:

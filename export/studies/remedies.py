@@ -21,12 +21,14 @@ from calibration.compare import Fidelity, fidelity, float_pipeline, judge
 from calibration.heldout import HeldOut
 from calibration.photos import DataError
 from calibration.representative import representative
-from export import convert, distil, model, train
+from export import convert, model, train
 from export.arcface import ArcFace
 from export.augment import Augmenter, Batch
-from export.build import INT8_STEPS, gather, held_out
+from export.build import gather, held_out
+from export.equalise import equalise
 from export.fold import Rounding, fold
-from export.studies.equalise import correct_biases, equalise
+from export.rounding import rounded_well
+from export.studies import distil
 from runtime.bundle import Bundle, load_bundle
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline
@@ -58,7 +60,7 @@ class Trial:
     """What every remedy is given, and what it is judged on.
 
     `network`: float, batch norm as trained; `inputs`: calibration frames, float32 (N, H, W, 3); `batches()`: `steps` training
-    batches, the same at every call. Only `test` is reported; `validation` decides what is corrected in the fourth row.
+    batches, the same at every call.
     """
 
     bundle: Bundle
@@ -66,7 +68,6 @@ class Trial:
     inputs: np.ndarray
     batches: Callable[[], Iterable[Batch]]
     steps: int
-    validation: Sequence[HeldOut]
     test: Sequence[HeldOut]
 
 
@@ -78,40 +79,32 @@ class Comparison:
     equalised_float: Fidelity
 
 
-class Judge:
-    """Holds pipelines against the float network's word on `frames`."""
-
-    def __init__(self, trial: Trial, frames: Sequence[HeldOut], what: str):
-        self._frames, self._what = frames, what
-        self._of_float = judge(float_pipeline(trial.bundle, trial.network), frames, f"float, {what}")
-
-    def __call__(self, pipeline: Pipeline) -> Fidelity:
-        return fidelity(self._frames, self._of_float, judge(pipeline, self._frames, self._what), pipeline.bundle)
-
-
 def compare(trial: Trial) -> Comparison:
     """Every remedy in turn. Raises ConversionError."""
-    network, inputs, rows = trial.network, trial.inputs, []
-    on_validation, on_test = Judge(trial, trial.validation, "validation photos"), Judge(trial, trial.test, "test photos")
+    network, inputs = trial.network, trial.inputs
+    of_float = judge(float_pipeline(trial.bundle, network), trial.test, "float")
 
-    def attempt(remedy: str, make: Callable[[], keras.Model]) -> Pipeline:
-        print(f"{len(rows) + 1} of 6: {remedy}", flush=True)
+    def kept(pipeline: Pipeline, what: str) -> Fidelity:
+        return fidelity(trial.test, of_float, judge(pipeline, trial.test, what), trial.bundle)
+
+    def attempt(remedy: str, make: Callable[[], keras.Model]) -> Row:
+        print(f"{remedy} ...", flush=True)
         start = time.monotonic()
         made = to_int8(trial.bundle, make(), inputs)
         seconds = time.monotonic() - start
-        pipeline = Pipeline(made, load_networks(made, reference_kernels=True))
-        rows.append(row(remedy, on_test(pipeline), seconds))
-        return pipeline
+        return row(remedy, kept(Pipeline(made, load_networks(made, reference_kernels=True)), "int8"), seconds)
 
-    attempt("plain", lambda: network)
-    folded = attempt("folded", lambda: fold(network))
-    equalised = attempt("folded, equalised", lambda: fold(equalise(network, inputs)))
-    helped = on_validation(equalised).embedding_cosine_mean > on_validation(folded).embedding_cosine_mean
-    attempt("folded, equalised, bias-corrected" if helped else "folded, bias-corrected",
-            lambda: fold(correct_biases(equalise(network, inputs) if helped else network, inputs)))
-    attempt(f"trained rounded, {trial.steps} batches", lambda: train_rounded(trial))
-    attempt(f"distilled, {trial.steps} batches", lambda: distil.distil(network, trial.batches(), trial.steps, inputs))
-    return Comparison(rows, on_test(float_pipeline(trial.bundle, equalise(network, inputs))))
+    rows = [attempt(remedy, make) for remedy, make in {
+        "plain": lambda: network,
+        "folded": lambda: fold(network),
+        "folded, equalised": lambda: fold(equalise(network, inputs)),
+        "folded, bias-corrected": lambda: rounded_well(network, inputs, adapt=False),
+        "folded, equalised, bias-corrected": lambda: rounded_well(equalise(network, inputs), inputs, adapt=False),
+        "folded, rounded adaptively, bias-corrected": lambda: rounded_well(network, inputs),
+        f"trained rounded, {trial.steps} batches": lambda: train_rounded(trial),
+        f"distilled, {trial.steps} batches": lambda: distil.distil(network, trial.batches(), trial.steps, inputs),
+    }.items()]
+    return Comparison(rows, kept(float_pipeline(trial.bundle, equalise(network, inputs)), "equalised, float"))
 
 
 def to_int8(bundle: Bundle, network: keras.Model, inputs: np.ndarray) -> Bundle:
@@ -123,7 +116,7 @@ def to_int8(bundle: Bundle, network: keras.Model, inputs: np.ndarray) -> Bundle:
 def train_rounded(trial: Trial) -> keras.Model:
     """A folded copy trained on labels and heat, as the float network was, while every number in it is rounded to int8.
 
-    It starts from the bundle's prototypes as centres and takes the steps of distillation, so that only the loss differs.
+    Its centres start as the bundle's prototypes; weights, rate and steps are those of distillation: only the loss differs.
     """
     rounding = Rounding()
     student = fold(trial.network, rounding)
@@ -149,7 +142,7 @@ def row(remedy: str, measured: Fidelity, seconds: float) -> Row:
 
 def run(options: argparse.Namespace) -> Comparison:
     """`compare` for a bundle and the float weights it was made from. Raises DataError, BundleError, ConversionError."""
-    if options.int8_steps is not None and options.int8_steps < 1:
+    if options.int8_steps < 1:
         raise DataError(f"--int8-steps {options.int8_steps}: expected at least one batch; two rows are trained")
     keras.utils.set_random_seed(options.seed)
     bundle = load_bundle(options.bundle)
@@ -158,7 +151,6 @@ def run(options: argparse.Namespace) -> Comparison:
     if tuple(material.labels) != bundle.labels:
         raise DataError(f"the photos' labels are {', '.join(material.labels)}, the bundle's {', '.join(bundle.labels)}; "
                         "give --data the photo sets that the bundle was made from")
-    steps = options.int8_steps or INT8_STEPS
 
     def augmenter() -> Augmenter:
         return Augmenter(material.train_photos, material.train_frames, material.hands, material.labels, bundle.size_wh,
@@ -167,8 +159,8 @@ def run(options: argparse.Namespace) -> Comparison:
     frames = material.train_frames or list(augmenter().batch(400).frames)
     inputs = model.normalise(representative(frames, bundle.size_wh, options.seed))
     print(f"judged on {material.measured_on}")
-    return compare(Trial(bundle, network, inputs, lambda: augmenter().batches(BATCH, steps), steps,
-                         held_out(material, "validation"), held_out(material, "test")))
+    steps = options.int8_steps
+    return compare(Trial(bundle, network, inputs, lambda: augmenter().batches(BATCH, steps), steps, held_out(material, "test")))
 
 
 def float_network(bundle: Bundle, init: str) -> keras.Model:

@@ -1,4 +1,7 @@
-"""The folded network learns to give the float network's answers while every number in it is rounded to int8."""
+"""The folded network learns to give the float network's answers while every number in it is rounded to int8.
+
+A remedy that training buys; export/rounding.py does as well in seconds (models/README.md), so that it is compared alone.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,14 @@ from export.train import unlike
 LEARNING_RATE = 5e-5  # the folded network is nearly there; three times that was no better (models/README.md)
 
 
-def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibration: np.ndarray,
-           start: list[np.ndarray] | None = None) -> keras.Model:
+def distil(teacher: keras.Model, batches: Iterable[Batch], steps: int, calibration: np.ndarray) -> keras.Model:
     """A folded copy of `teacher` whose weights give the teacher's answers once they are rounded to int8.
-
-    It starts from the teacher's own weights, or from `start`, which an earlier distillation of this teacher ended with.
 
     The loss is (1 - cosine of the embeddings) + relative squared error of the feature maps, against the teacher's own float
     outputs on the same frames. `calibration` float32 (N, H, W, 3) sets the ranges of the linear layers.
     """
     rounding = Rounding()
     student = fold(teacher, rounding)
-    if start:
-        student.set_weights(start)
     rounding.state = "observe"
     student(calibration)
     rounding.state = "on"

@@ -1,6 +1,6 @@
-"""Two remedies that need no training: cross-layer equalisation and bias correction (Nagel et al., arXiv 1906.04721, 4.1, 4.2).
+"""Cross-layer equalisation (Nagel et al., arXiv 1906.04721, 4.1): the same function with channels of equal range.
 
-Equalisation moves a factor of every channel from the convolutions that write it into those that read it, until both have
+It moves a factor of every channel from the convolutions that write it into those that read it, until both have
 the same range. What lies between must let the factor pass: identity, padding, enlargement, sums (all of whose summands are
 then scaled alike) and ReLU do. ReLU6 does not, so a channel behind one is scaled only if it stays below 6 on the calibration
 frames, and no further than that it still does: on those frames the function is the same, on others nearly. What a network
@@ -9,7 +9,6 @@ hands out, its feature map above all, is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import keras
@@ -18,8 +17,8 @@ import tensorflow as tf
 from keras import layers
 
 from export.fold import Rounding, fold
+from export.rounding import CONVOLUTIONS, layer_inputs, walk
 
-CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 FACTORS_PASS = (layers.Identity, layers.ReLU, layers.Add, layers.ZeroPadding2D, layers.UpSampling2D)
 ROUNDS = 50  # at most; the ReLU6 limits stop most channels long before
 IDLE = 1e-4  # of the largest range: channels below carry nothing, and some of 1e-20 would get factors no int8 kernel takes
@@ -43,7 +42,7 @@ def streams(network: keras.Model) -> list[Stream]:
     """The streams of a folded network whose channels can be scaled."""
     found = {id(network.input): Stream(fixed=True)}
     for layer in network.layers[1:]:
-        sources = list(dict.fromkeys(found[id(tensor)] for tensor in _inputs(layer)))
+        sources = list(dict.fromkeys(found[id(tensor)] for tensor in layer_inputs(layer)))
         if isinstance(layer, FACTORS_PASS):
             joined = _join(sources)
             joined.limited += [layer] if getattr(layer, "max_value", None) is not None else []
@@ -76,7 +75,8 @@ def equalise(network: keras.Model, frames: np.ndarray) -> keras.Model:
     equalised = fold(network, Rounding())
     used = {}
 
-    def note(layer, outputs):
+    def note(layer, inputs):
+        outputs = layer(inputs)
         if isinstance(layer, layers.ReLU) and layer.max_value is not None:
             used[layer.name] = tf.reduce_max(outputs, axis=(0, 1, 2)).numpy() / layer.max_value
         return outputs
@@ -135,44 +135,3 @@ def _multiply(layer: layers.Layer, factor: np.ndarray, writes: bool) -> None:
     axis = _axis(layer, writes)
     kernel = np.moveaxis(np.moveaxis(kernel, axis, -1) * factor, -1, axis)
     layer.set_weights([kernel, bias * factor if writes else bias])
-
-
-def correct_biases(network: keras.Model, frames: np.ndarray) -> keras.Model:
-    """A folded copy of `network` whose rounded convolutions give the float ones' mean in every channel on `frames`.
-
-    Layer by layer, each behind those corrected already. Its layers can round and are switched off, as those of `equalise`.
-    """
-    rounding = Rounding()
-    corrected = fold(network, rounding)
-    wanted = {}
-
-    def note(layer, outputs):
-        if isinstance(layer, CONVOLUTIONS):
-            wanted[layer.name] = tf.reduce_mean(outputs, axis=(0, 1, 2))
-        return outputs
-
-    def correct(layer, outputs):
-        if isinstance(layer, CONVOLUTIONS):
-            shift = wanted[layer.name] - tf.reduce_mean(outputs, axis=(0, 1, 2))
-            layer.bias.assign_add(shift)
-            outputs += shift
-        return outputs
-
-    rounding.state = "observe"
-    walk(corrected, frames, note)
-    rounding.state = "on"
-    walk(corrected, frames, correct)
-    rounding.state = "off"
-    return corrected
-
-
-def walk(network: keras.Model, frames: np.ndarray, visit: Callable[[layers.Layer, tf.Tensor], tf.Tensor]) -> None:
-    """Run the network one layer after the other; what `visit(layer, outputs)` returns is what the next layers read."""
-    tensors = {id(network.input): tf.constant(frames)}
-    for layer in network.layers[1:]:
-        inputs = [tensors[id(tensor)] for tensor in _inputs(layer)]
-        tensors[id(layer.output)] = visit(layer, layer(inputs if isinstance(layer.input, list) else inputs[0]))
-
-
-def _inputs(layer: layers.Layer) -> list:
-    return layer.input if isinstance(layer.input, list) else [layer.input]
