@@ -133,7 +133,7 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     if steps:
         head = ArcFace(len(augmenter.labels))
         head.build((None, network.outputs[1].shape[-1]))
-        teacher = keras.models.load_model(options.teacher, compile=False) if options.teacher else None
+        teacher = load_teacher(options.teacher, network) if options.teacher else None
         if teacher or from_checkpoint or options.init.endswith(".weights.h5"):
             head.centres.assign(_class_means(teacher or network, augmenter).T)
 
@@ -144,6 +144,19 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
             model.hold_early(network)
         train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, keep_now_and_then, teacher)
     return steps
+
+
+def load_teacher(path: Path, network: keras.Model) -> keras.Model:
+    """A float network saved by Keras. Raises DataError when it cannot be read or its outputs are of other shapes."""
+    try:
+        teacher = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"--teacher {path}: {error}; give a -float.keras that `make export` left beside its bundle") from error
+    given, wanted = ([tuple(output.shape[1:]) for output in of.outputs] for of in (teacher, network))
+    if given != wanted:
+        raise DataError(f"--teacher {path} gives feature map and embedding of {given}, the network to be taught {wanted}; "
+                        "give one of the same --backbone family, width and --size")
+    return teacher
 
 
 def input_size(side: int | None) -> tuple[int, int]:

@@ -119,6 +119,16 @@ def test_a_side_that_the_network_cannot_have_ends_with_2(tmp_path, capsys, side)
     assert f"--size {side}: expected a multiple of 16 from 32 on, such as 64, 80 or 96" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("file, words", [
+    ("models/janken-float.keras", "gives feature map and embedding of [(12, 12, 96), (160,)], the network to be taught "),
+    ("README.md", "give a -float.keras that `make export` left"),
+])
+def test_a_teacher_that_cannot_teach_ends_with_2(tmp_path, capsys, file, words):
+    folder = photos(tmp_path / "photos", {"a": 4, "b": 4})
+    assert main(["--data", str(folder), "--size", "80", "--init", "random", "--teacher", str(ROOT / file)]) == 2
+    assert words in capsys.readouterr().err
+
+
 # --- packing --------------------------------------------------------------------------------------------------------------
 
 
