@@ -134,8 +134,9 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         head = ArcFace(len(augmenter.labels))
         head.build((None, network.outputs[1].shape[-1]))
         teacher = load_teacher(options.teacher, network) if options.teacher else None
-        if teacher or from_checkpoint or options.init.endswith(".weights.h5"):
-            head.centres.assign(_class_means(teacher or network, augmenter).T)
+        knows = teacher if teacher and teacher.outputs[1].shape == network.outputs[1].shape else network
+        if knows is teacher or from_checkpoint or options.init.endswith(".weights.h5"):
+            head.centres.assign(_class_means(knows, augmenter).T)
 
         def keep_now_and_then(step: int) -> None:
             if options.save_checkpoint and step % KEEP_EVERY == 0:
@@ -147,15 +148,15 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
 
 
 def load_teacher(path: Path, network: keras.Model) -> keras.Model:
-    """A float network saved by Keras. Raises DataError when it cannot be read or its outputs are of other shapes."""
+    """A float network saved by Keras. Raises DataError when it cannot be read or its feature map is of another shape."""
     try:
         teacher = keras.models.load_model(path, compile=False)
     except (OSError, ValueError) as error:
         raise DataError(f"--teacher {path}: {error}; give a -float.keras that `make export` left beside its bundle") from error
-    given, wanted = ([tuple(output.shape[1:]) for output in of.outputs] for of in (teacher, network))
+    given, wanted = (tuple(of.outputs[0].shape[1:]) for of in (teacher, network))
     if given != wanted:
-        raise DataError(f"--teacher {path} gives feature map and embedding of {given}, the network to be taught {wanted}; "
-                        "give one of the same --backbone family, width and --size")
+        raise DataError(f"--teacher {path} gives a feature map of {given}, the network to be taught one of {wanted}; "
+                        "give one of the same --size")
     return teacher
 
 

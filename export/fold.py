@@ -1,9 +1,8 @@
 """Batch norm folded into the convolutions, and fake quantisation: the network as the int8 converter will see it.
 
-Small MobileNets lose labels when they are rounded after training. Here the folded network is trained on with every weight
-and activation rounded as int8 would round it, gradients passed straight through (Jacob et al., arXiv 1712.05877), until it
-gives the embeddings and feature maps of the float network again. Weights: per channel, symmetric. ReLU6 outputs: 0..6.
-Linear outputs: the calibrated range.
+A folded network whose weights and activations are rounded as int8 will round them shows, layer by layer, what that does
+(export/rounding.py), and can be trained so, gradients passed straight through (Jacob et al., arXiv 1712.05877; export/studies).
+Weights: per channel, symmetric. ReLU6 outputs: 0..6. Linear outputs: the calibrated range.
 """
 
 from __future__ import annotations

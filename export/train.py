@@ -84,17 +84,20 @@ def loudness(feature_map: tf.Tensor, target: tf.Tensor, has_heat: tf.Tensor) -> 
 
 def unlike(answers: list[tf.Tensor], wanted: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """How far [feature map (B, h, w, C), embedding (B, D)] are from those of a teacher: mean of 1 - cosine of the embeddings,
-    and squared error of the feature maps relative to their square."""
+    0 where their widths differ, and squared error of the feature maps relative to their square."""
     (feature_map, embedding), (wanted_map, wanted_embedding) = answers, wanted
+    error = tf.reduce_sum((feature_map - wanted_map) ** 2) / tf.reduce_sum(wanted_map ** 2)
+    if embedding.shape[1] != wanted_embedding.shape[1]:
+        return tf.constant(0.0), error
     cosine = tf.reduce_sum(tf.math.l2_normalize(embedding, 1) * tf.math.l2_normalize(wanted_embedding, 1), 1)
-    return 1 - tf.reduce_mean(cosine), tf.reduce_sum((feature_map - wanted_map) ** 2) / tf.reduce_sum(wanted_map ** 2)
+    return 1 - tf.reduce_mean(cosine), error
 
 
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
           on_step=None, teacher: keras.Model | None = None) -> None:
     """Fit model and (built) head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save.
 
-    `teacher`: a network of the same outputs, whose answers to the same frames are learned as well.
+    `teacher`: a network with the same feature map's shape, whose answers to the same frames are learned as well.
     """
     feature_net, embedding_net = split(model)
     channels = feature_net.output_shape[-1]

@@ -44,3 +44,9 @@ def test_a_teacher_is_missed_by_the_angle_of_the_embedding_and_by_the_map():
     turned, error = unlike([1.5 * maps, embedding], [maps, tf.constant([[1.0, 0.0], [1.0, 0.0]])])
     assert float(turned) == pytest.approx(0.5), "one of two frames is at a right angle"
     assert float(error) == pytest.approx(0.25)
+
+
+def test_a_teacher_of_another_width_teaches_its_map_alone():
+    maps = tf.fill((2, 3, 3, 4), 2.0)
+    turned, error = unlike([1.5 * maps, tf.ones((2, 5))], [maps, tf.ones((2, 7))])
+    assert float(turned) == 0 and float(error) == pytest.approx(0.25)
