@@ -98,7 +98,7 @@ def build(options: argparse.Namespace) -> Path:
     inputs = model.normalise(representative(frames, size_wh, options.seed))
     network = fold.fold(trained)
     print("rounding and converting to int8 ...", flush=True)
-    content = convert.halves_to_int8(*model.split(rounded_well(trained, inputs)), inputs)
+    content = convert.halves_to_int8(*model.split(rounded_well(network, inputs)), inputs)
 
     target = options.out / f"{options.name}-{options.bundle_version}"
     with bundle.building(target) as folder:
@@ -241,7 +241,7 @@ def _fields(options: argparse.Namespace, material: Material, seen: dict, network
         "thresholds": {"reject": -1.0, "box": fit.DEFAULT_BOX},
         "clusters": {"count": options.clusters, "top_channels": options.top_channels},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": str(options.init), "loss": options.loss, "steps": steps,
+        "training": {"init": Path(options.init).name, "loss": options.loss, "steps": steps,
                      "rendered_hands": len(material.hands), "rendered_people": len(material.people),
                      "backgrounds": len(material.places)},
         "data": {**seen, "fingerprint": photos_module.fingerprint(material.photos), "photos": len(material.photos),

@@ -103,7 +103,7 @@ def adapted(weights: np.ndarray, covariances: np.ndarray) -> np.ndarray:
     return (steps * step).astype(np.float32)
 
 
-def walk(network: keras.Model, frames: np.ndarray, visit: Callable[[layers.Layer, list], tf.Tensor]) -> None:
+def walk(network: keras.Model, frames: np.ndarray, visit: Callable[[layers.Layer, tf.Tensor | list], tf.Tensor]) -> None:
     """Run the network one layer after the other; what `visit(layer, inputs)` returns is what the next layers read."""
     tensors = {id(network.input): tf.constant(frames)}
     readers = Counter(id(tensor) for layer in network.layers[1:] for tensor in layer_inputs(layer))
@@ -111,7 +111,7 @@ def walk(network: keras.Model, frames: np.ndarray, visit: Callable[[layers.Layer
         inputs = [tensors[id(tensor)] for tensor in layer_inputs(layer)]
         tensors[id(layer.output)] = visit(layer, inputs if isinstance(layer.input, list) else inputs[0])
         readers.subtract(id(tensor) for tensor in layer_inputs(layer))
-        for read in [key for key in tensors if not readers[key]]:  # a thousand frames of every layer would fill the memory
+        for read in [key for key in tensors if not readers[key]]:  # hundreds of frames of every layer would fill the memory
             del tensors[read]
 
 

@@ -183,7 +183,7 @@ def test_what_was_fitted_for_a_checkpoint_is_taken_over_without_photos(tmp_path,
     assert main(["--out", str(tmp_path / "a"), *SMALL[:-4], *rendered, "--save-checkpoint", weights]) == 0
     assert main(["--out", str(tmp_path / "b"), "--init", weights, "--steps", "0", *rendered]) == 0
     first, again = (load_bundle(tmp_path / run / "janken-0.1.0") for run in "ab")
-    assert again.manifest["training"]["steps"] == 0
+    assert again.manifest["training"]["steps"] == 0 and again.manifest["training"]["init"] == "hands.weights.h5", "no folders"
     np.testing.assert_array_equal(again.prototypes, first.prototypes)
 
 

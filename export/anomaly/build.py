@@ -277,7 +277,7 @@ def _fields(options: argparse.Namespace, material: Material, whole: keras.Model)
         "thresholds": {"reject": -1.0, "box": BOX},
         "clusters": {"count": options.clusters, "top_channels": TOP_CHANNELS},
         "metrics": {}, "tools": bundle.tools(), "seed": options.seed,
-        "training": {"init": str(options.init), "loss": "arcface" if options.steps else None, "steps": options.steps or 0,
+        "training": {"init": Path(options.init).name, "loss": "arcface" if options.steps else None, "steps": options.steps or 0,
                      "pairs": PAIRS},
         "data": {"folders": [data], "fingerprint": anomaly_photos.fingerprint(material.photos.train),
                  "photos": len(material.photos.train), "views": len(material.frames),
