@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -30,10 +32,16 @@ class ArcFace(keras.layers.Layer):
 
     @staticmethod
     def logits(cosines, labels, scale: float = SCALE, margin: float = MARGIN):
-        """scale * cos(angle + margin) for the true class, scale * cos(angle) for the others; (B, L)."""
+        """scale * cos(angle + margin) for the true class, scale * cos(angle) for the others; (B, L).
+
+        Beyond pi the cosine would rise again: with all centres opposite to all embeddings every true class would seem to lead,
+        and networks that begin with random weights ended there. So the last stretch goes on straight, and always downwards.
+        """
         cosines = ops.clip(cosines, -1 + 1e-6, 1 - 1e-6)
         true = ops.cast(ops.one_hot(labels, ops.shape(cosines)[-1]), cosines.dtype)
-        return scale * ops.cos(ops.arccos(cosines) + margin * true)
+        turned = ops.cos(ops.arccos(cosines) + margin * true)
+        beyond = cosines < -math.cos(margin)
+        return scale * ops.where(beyond, cosines - true * (1 - math.cos(margin)), turned)
 
 
 def fit_centres(embeddings: np.ndarray, labels: np.ndarray, start: np.ndarray, weights: np.ndarray,

@@ -35,7 +35,6 @@ CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; ren
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 NEW_STEPS, NEW_RATE = 300, FULL_RATE  # from the checkpoint, for classes that it does not know: more than a nudge
 CLASS_FRAMES = 40  # of each class, roughly, that its centre is guessed from before training
-KEEP_EVERY = 500  # training batches
 
 
 @dataclass(frozen=True)
@@ -138,12 +137,12 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         if knows is teacher or from_checkpoint or options.init.endswith(".weights.h5"):
             head.centres.assign(_class_means(knows, augmenter).T)
 
-        def keep_now_and_then(step: int) -> None:
-            if options.save_checkpoint and step % KEEP_EVERY == 0:
-                model.keep(network, options.save_checkpoint, seen)
+        def keep() -> None:
+            model.keep(network, options.save_checkpoint, seen)
         if new:
             model.hold_early(network)
-        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe, keep_now_and_then, teacher)
+        train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe,
+                    keep if options.save_checkpoint else None, teacher)
     return steps
 
 
@@ -160,11 +159,11 @@ def load_teacher(path: Path, network: keras.Model) -> keras.Model:
     return teacher
 
 
-def input_size(side: int | None) -> tuple[int, int]:
+def input_size(size_wh: tuple[int, int] | None) -> tuple[int, int]:
     """The network's input. Raises DataError for a side whose sixteenth, enlarged, would not be its eighth."""
-    if side is not None and (side < 32 or side % 16):
-        raise DataError(f"--size {side}: expected a multiple of 16 from 32 on, such as 64, 80 or 96")
-    return (side, side) if side else model.SIZE_WH
+    if size_wh and any(side < 32 or side % 16 for side in size_wh):
+        raise DataError(f"--size {size_wh[0]}x{size_wh[1]}: expected multiples of 16 from 32 on, such as 64, 80 or 96")
+    return size_wh or model.SIZE_WH
 
 
 def _new_to_checkpoint(labels: Sequence[str], init: str) -> bool:

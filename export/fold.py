@@ -116,7 +116,7 @@ def fold(model: keras.Model, rounding: Rounding | None = None) -> keras.Model:
         rounded = ROUNDED.get(kind, kind)
         if kind in (layers.BatchNormalization, layers.Identity):  # the norm's place is kept, its work is the convolution's
             kind, config, rounded = layers.Identity, {"name": layer.name}, RoundedIdentity
-        if kind in (layers.Identity, layers.Add) and _consumer(model, layer, layers.ReLU):
+        if kind in (layers.Identity, layers.Add) and consumer(model, layer, layers.ReLU):
             rounded = kind  # the converter makes one operator of it and the ReLU, rounded once
         if kind in (layers.Conv2D, layers.DepthwiseConv2D):
             config = {**config, "use_bias": True}
@@ -130,7 +130,7 @@ def fold(model: keras.Model, rounding: Rounding | None = None) -> keras.Model:
     folded = keras.models.clone_model(model, clone_function=replace, call_function=lambda layer, inputs, **_: layer(inputs))
     for layer in model.layers:
         if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
-            norm = _consumer(model, layer, layers.BatchNormalization)
+            norm = consumer(model, layer, layers.BatchNormalization)
             folded.get_layer(layer.name).set_weights(_absorb(layer, norm))
     return folded
 
@@ -141,7 +141,7 @@ def _plain_kind(layer: layers.Layer) -> type:
                  and not (plain is layers.Conv2D and isinstance(layer, layers.DepthwiseConv2D))), layer.__class__)
 
 
-def _consumer(model: keras.Model, layer: layers.Layer, kind: type) -> layers.Layer | None:
+def consumer(model: keras.Model, layer: layers.Layer, kind: type) -> layers.Layer | None:
     """The layer of `kind` that reads `layer`'s output, if there is one."""
     return next((other for other in model.layers if isinstance(other, kind) and other.input is layer.output), None)
 

@@ -7,7 +7,7 @@ match the share of each cell that the hand covers. The weights are treated as co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import keras
@@ -20,11 +20,15 @@ from export.augment import Batch
 from export.gradcam import plus_plus
 from export.model import normalise, split
 from export.triplet import triplet_loss
+from export.twin import twin
+
+KEEP_EVERY = 500  # batches
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`loss`: of the embedding, "arcface" or "triplet"; `heat`, `silence`: weights of those losses beside it."""
+    """`loss`: of the embedding, "arcface" or "triplet"; `heat`, `silence`: weights of those losses beside it; `rounded`: whether
+    training sees activations rounded as int8 rounds them."""
 
     steps: int = 400
     batch_size: int = 64
@@ -33,6 +37,7 @@ class Recipe:
     silence: float = 0.5
     loss: str = "arcface"
     top_channels: int = 50
+    rounded: bool = True
 
 
 class HeatLoss:
@@ -94,15 +99,16 @@ def unlike(answers: list[tf.Tensor], wanted: list[tf.Tensor]) -> tuple[tf.Tensor
 
 
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
-          on_step=None, teacher: keras.Model | None = None) -> None:
-    """Fit model and (built) head in place on `recipe.steps` batches. `on_step(step)` is called after each, e.g. to save.
+          keep: Callable[[], None] | None = None, teacher: keras.Model | None = None) -> None:
+    """Fit model and (built) head in place on `recipe.steps` batches. `keep()` is called now and then, to save the model.
 
     `teacher`: a network with the same feature map's shape, whose answers to the same frames are learned as well.
     """
-    feature_net, embedding_net = split(model)
+    learner = twin(model, recipe.rounded)
+    feature_net, embedding_net = split(learner)
     channels = feature_net.output_shape[-1]
     heat_loss = HeatLoss(head.classes, channels, recipe.top_channels)
-    variables = model.trainable_variables + head.trainable_variables + [heat_loss.log_gain]
+    variables = learner.trainable_variables + head.trainable_variables + [heat_loss.log_gain]
     rate = keras.optimizers.schedules.CosineDecay(1e-5, recipe.steps, alpha=0.01,
                                                   warmup_target=recipe.learning_rate, warmup_steps=min(100, recipe.steps // 5))
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=5.0)
@@ -139,5 +145,7 @@ def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: R
         values = step(normalise(batch.frames), batch.labels, batch.heat, batch.has_heat)
         shown += (np.array([float(v) for v in values]) - shown) * max(0.02, 1 / (i + 1))
         progress.set_postfix_str("arcface {:.3f} heat {:.3f} beside {:.3f} right {:.3f}".format(*shown), refresh=False)
-        if on_step:
-            on_step(i + 1)
+        if keep and (i + 1) % KEEP_EVERY == 0:
+            model.set_weights(learner.get_weights())
+            keep()
+    model.set_weights(learner.get_weights())

@@ -65,10 +65,9 @@ def gather(options: argparse.Namespace) -> Material:
     """Read the photos, or draw the rings. Raises DataError when the photos cannot be used."""
     if options.data and len(options.data) > 1:
         raise DataError(f"anomaly detection takes one folder of normal photos, given {len(options.data)}")
-    side = SIDE if options.size is None else options.size
-    if side < 32 or side % 32:
-        raise DataError(f"--size {side}: expected a multiple of 32, such as 160 or 224")
-    size_wh = (side, side)
+    size_wh = options.size or (SIDE, SIDE)
+    if size_wh[0] != size_wh[1] or size_wh[0] < 32 or size_wh[0] % 32:
+        raise DataError(f"--size {size_wh[0]}x{size_wh[1]}: expected a square, its side a multiple of 32, such as 160 or 224")
     if options.data:
         photos = anomaly_photos.read(options.data[0])
         measured_on = "test photos" if photos.test else "SYNTHETIC defects on normal photos that were held out"
