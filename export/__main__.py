@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     cures.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER")
     cures.add_argument("--rendered", type=int, default=1500)
     cures.add_argument("--int8-steps", type=int, default=200,
-                       help="batches of 48 for each of the two rows that are trained (default %(default)s)")
+                       help="batches of 48 for each of the three rows that are trained (default %(default)s)")
     cures.add_argument("--seed", type=int, default=0)
     cures.add_argument("--csv", type=Path, default=None, metavar="FILE.csv", help="also write the table there")
     frames = commands.add_parser("heldout", help="write rendered frames that `python -m calibration check` can judge on")

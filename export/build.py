@@ -34,6 +34,7 @@ REFERENCE_FRAMES = 2400  # augmented frames that prototypes and clusters are fit
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 NEW_STEPS, NEW_RATE = 300, FULL_RATE  # from the checkpoint, for classes that it does not know: more than a nudge
+APART = 0.9  # cosine between class centres guessed from what a network gives; with any nearer it tells classes apart too little
 CLASS_FRAMES = 40  # of each class, roughly, that its centre is guessed from before training
 
 
@@ -135,7 +136,9 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         teacher = load_teacher(options.teacher, network) if options.teacher else None
         knows = teacher if teacher and teacher.outputs[1].shape == network.outputs[1].shape else network
         if knows is teacher or from_checkpoint or options.init.endswith(".weights.h5"):
-            head.centres.assign(_class_means(knows, augmenter).T)
+            means = _class_means(knows, augmenter)
+            if new or np.triu(means @ means.T, 1).max() < APART:
+                head.centres.assign(means.T)
 
         def keep() -> None:
             model.keep(network, options.save_checkpoint, seen)

@@ -105,6 +105,8 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     try:
         whole = entry.build((size_wh[1], size_wh[0], 3), "imagenet" if init == "imagenet" else None)
     except Exception as error:  # Keras wraps every download failure differently
+        if init != "imagenet":
+            raise
         raise DataError(f"could not fetch the ImageNet weights of {backbone}: {error}; "
                         "use INIT=checkpoint or INIT=random, which need no network") from error
     if init.endswith(".h5") and not init.endswith(".weights.h5"):

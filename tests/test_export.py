@@ -112,11 +112,18 @@ def test_unknown_backbone_names_the_known_ones(tmp_path, capsys):
     assert "known: mobilenet_v2_0.35, mobilenet_v2_0.5, " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("side", ["72", "16", "-96"])
-def test_a_side_that_the_network_cannot_have_ends_with_2(tmp_path, capsys, side):
+@pytest.mark.parametrize("given, said", [("72", "72x72"), ("16x96", "16x96")])
+def test_a_size_that_the_network_cannot_have_ends_with_2(tmp_path, capsys, given, said):
     folder = photos(tmp_path / "photos", {"a": 4, "b": 4})
-    assert main(["--data", str(folder), "--size", side]) == 2
-    assert f"--size {side}: expected a multiple of 16 from 32 on, such as 64, 80 or 96" in capsys.readouterr().err
+    assert main(["--data", str(folder), "--size", given]) == 2
+    assert f"--size {said}: expected multiples of 16 from 32 on, such as 64, 80 or 96" in capsys.readouterr().err
+
+
+def test_a_size_that_is_none_ends_with_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--size", "96*80"])
+    assert ended.value.code == 2
+    assert "given '96*80', expected pixels: a side such as 96, or a width and height, 96x80" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file, words", [

@@ -49,6 +49,14 @@ def test_margin_is_added_to_the_angle_of_the_true_class_only():
     np.testing.assert_allclose(logits, [[10 * np.cos(0.7), 10 * np.cos(1.0)]], rtol=1e-5)
 
 
+def test_the_farther_from_its_class_the_worse_up_to_the_very_opposite():
+    """Beyond pi the cosine rises again: opposite to every centre all classes would seem to be right."""
+    cosines = np.linspace(-1, 1, 201, dtype=np.float32)[:, None]
+    logits = np.array(ArcFace.logits(tf.constant(cosines), tf.zeros(201, tf.int32), scale=1.0, margin=0.2))[:, 0]
+    assert (np.diff(logits) > 0).all()
+    np.testing.assert_allclose(logits[0], -1 - (1 - np.cos(0.2)), rtol=1e-4)
+
+
 def test_cosines_ignore_the_length_of_the_centres():
     head = ArcFace(2)
     head.build((None, 2))

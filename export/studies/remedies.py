@@ -1,8 +1,8 @@
 """What each remedy against int8 loss brings, on one network and the same photos: `python -m export remedies`.
 
 Every row starts from the same float network and is judged with one bundle's prototypes, clusters and thresholds, so that
-only the two .tflite differ. They were fitted on that bundle's own int8 outputs. A remedy that moves the embedding away from
-the float network's, as training on labels does, is therefore judged by centres that it did not choose.
+only the two .tflite differ. They were fitted on that bundle's own int8 outputs. Two rows train the float network on first, with
+its activations rounded and without: they are held against what they then are in float.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from calibration.representative import representative
 from export import convert, model, train
 from export.arcface import ArcFace
 from export.augment import Augmenter, Batch
-from export.build import gather, held_out
+from export.build import CHECKPOINT_RATE, gather, held_out
 from export.equalise import equalise
-from export.fold import Rounding, fold
+from export.fold import fold
 from export.rounding import rounded_well
 from export.studies import distil
 from runtime.bundle import Bundle, load_bundle
 from runtime.interpreter import load_networks
 from runtime.pipeline import Pipeline
+from runtime.results import Result
 
-BATCH = 48  # frames, as `make export` teaches int8
+BATCH = 48  # frames, in the rows that are trained
 COLUMNS = {"cosine_mean": "cosine mean", "cosine_worst_1_percent": "worst 1 %", "cosine_worst": "worst",
            "label_agreement": "same label", "accuracy_float": "float right", "accuracy_int8": "int8 right",
            "heat_correlation": "heat corr.", "box_iou": "box IoU", "seconds": "seconds"}
@@ -84,15 +85,21 @@ def compare(trial: Trial) -> Comparison:
     network, inputs = trial.network, trial.inputs
     of_float = judge(float_pipeline(trial.bundle, network), trial.test, "float")
 
-    def kept(pipeline: Pipeline, what: str) -> Fidelity:
-        return fidelity(trial.test, of_float, judge(pipeline, trial.test, what), trial.bundle)
+    def kept(pipeline: Pipeline, what: str, reference: Sequence[Result] = of_float) -> Fidelity:
+        return fidelity(trial.test, reference, judge(pipeline, trial.test, what), trial.bundle)
 
-    def attempt(remedy: str, make: Callable[[], keras.Model]) -> Row:
+    def attempt(remedy: str, make: Callable[[], keras.Model], reference: Sequence[Result] = of_float) -> Row:
         print(f"{remedy} ...", flush=True)
         start = time.monotonic()
         made = to_int8(trial.bundle, make(), inputs)
         seconds = time.monotonic() - start
-        return row(remedy, kept(Pipeline(made, load_networks(made, reference_kernels=True)), "int8"), seconds)
+        return row(remedy, kept(Pipeline(made, load_networks(made, reference_kernels=True)), "int8", reference), seconds)
+
+    def attempt_trained(rounded: bool) -> Row:
+        trained = train_on(trial, rounded)
+        reference = judge(float_pipeline(trial.bundle, trained), trial.test, "float")
+        remedy = f"trained {trial.steps} batches more, activations {'rounded' if rounded else 'not rounded'}; then adaptively"
+        return attempt(remedy, lambda: rounded_well(trained, inputs), reference)
 
     rows = [attempt(remedy, make) for remedy, make in {
         "plain": lambda: network,
@@ -101,9 +108,9 @@ def compare(trial: Trial) -> Comparison:
         "folded, bias-corrected": lambda: rounded_well(network, inputs, adapt=False),
         "folded, equalised, bias-corrected": lambda: rounded_well(equalise(network, inputs), inputs, adapt=False),
         "folded, rounded adaptively, bias-corrected": lambda: rounded_well(network, inputs),
-        f"trained rounded, {trial.steps} batches": lambda: train_rounded(trial),
         f"distilled, {trial.steps} batches": lambda: distil.distil(network, trial.batches(), trial.steps, inputs),
     }.items()]
+    rows += [attempt_trained(rounded) for rounded in (False, True)]
     return Comparison(rows, kept(float_pipeline(trial.bundle, equalise(network, inputs)), "equalised, float"))
 
 
@@ -113,24 +120,17 @@ def to_int8(bundle: Bundle, network: keras.Model, inputs: np.ndarray) -> Bundle:
     return replace(bundle, feature_map_tflite=feature_map, embedding_tflite=embedding)
 
 
-def train_rounded(trial: Trial) -> keras.Model:
-    """A folded copy trained on labels and heat, as the float network was, while every number in it is rounded to int8.
-
-    Its centres start as the bundle's prototypes; weights, rate and steps are those of distillation: only the loss differs.
-    """
-    rounding = Rounding()
-    student = fold(trial.network, rounding)
-    rounding.state = "observe"
-    student(trial.inputs)
-    rounding.state = "on"
+def train_on(trial: Trial, rounded: bool) -> keras.Model:
+    """A copy trained on, as `make export` trains from the checkpoint. Its centres start as the bundle's prototypes."""
+    network = keras.models.clone_model(trial.network)
+    network.set_weights(trial.network.get_weights())
     head = ArcFace(len(trial.bundle.labels))
     head.build((None, trial.bundle.embedding_dim))
     head.centres.assign(trial.bundle.prototypes.T)
-    train.train(student, head, trial.batches(),
-                train.Recipe(steps=trial.steps, batch_size=BATCH, learning_rate=distil.LEARNING_RATE,
+    train.train(network, head, trial.batches(),
+                train.Recipe(steps=trial.steps, batch_size=BATCH, learning_rate=CHECKPOINT_RATE, rounded=rounded,
                              top_channels=trial.bundle.manifest["clusters"]["top_channels"]))
-    rounding.state = "off"
-    return fold(student)
+    return network
 
 
 def row(remedy: str, measured: Fidelity, seconds: float) -> Row:
@@ -143,7 +143,7 @@ def row(remedy: str, measured: Fidelity, seconds: float) -> Row:
 def run(options: argparse.Namespace) -> Comparison:
     """`compare` for a bundle and the float weights it was made from. Raises DataError, BundleError, ConversionError."""
     if options.int8_steps < 1:
-        raise DataError(f"--int8-steps {options.int8_steps}: expected at least one batch; two rows are trained")
+        raise DataError(f"--int8-steps {options.int8_steps}: expected at least one batch; three rows are trained")
     keras.utils.set_random_seed(options.seed)
     bundle = load_bundle(options.bundle)
     network = float_network(bundle, options.init)
@@ -167,7 +167,7 @@ def float_network(bundle: Bundle, init: str) -> keras.Model:
     """The network with the weights `init` (see model.build). Raises DataError when they are not this bundle's network's."""
     backbone = bundle.manifest.get("backbone", model.BACKBONE)
     try:
-        network = model.build(backbone, init)
+        network = model.build(backbone, init, bundle.size_wh)
     except (OSError, ValueError) as error:  # h5py's and Keras's word for a missing, broken or differently shaped file
         raise DataError(f"--init {init} does not fit {backbone}: {error}; give the .weights.h5 that `python -m export "
                         "--save-checkpoint` wrote when the bundle was made") from error
