@@ -28,34 +28,34 @@ class Backbone:
     last: str
 
 
-def _mobilenet_v2(alpha: float, early: bool = False, narrow: dict[str, int] | None = None) -> Backbone:
+def _mobilenet_v2(alpha: float, early: bool = False, narrow: dict[int, int] | None = None) -> Backbone:
     def build(shape_hwc, weights):
         whole = keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
-        return _reshaped(whole, narrow or {}) if early else whole
+        return _reshaped(whole, early, narrow or {})
     return Backbone(build, "block_6_pad", "block_13_expand", "block_16_project_BN")
 
 
-def _reshaped(whole: keras.Model, narrow: dict[str, int]) -> keras.Model:
-    """MobileNetV2 whose map has a quarter of the image's side after two layers, as in MobileNetV3
-    (https://arxiv.org/abs/1905.02244, table 2): block 0 takes the stride of block 1. `narrow`: blocks with fewer expanded
-    channels, the first of those they had (scripts/narrow.py chooses better ones).
+def _reshaped(whole: keras.Model, early: bool, narrow: dict[int, int]) -> keras.Model:
+    """MobileNetV2 with fewer expanded channels in the blocks of `narrow`, the first of those they had (scripts/narrow.py
+    chooses better ones). `early`: its map has a quarter of the image's side after two layers, as in MobileNetV3
+    (https://arxiv.org/abs/1905.02244, table 2), because block 0 takes the stride of block 1.
 
-    On a Pi an int8 network costs by the values it writes, and block 1 wrote most of all. Every weight keeps its place, so that
+    On a Pi an int8 network costs by the values it writes, and block 1 writes most of all. Every weight keeps its place, so that
     what MobileNetV2 knows can be learned on from.
     """
-    strides = {"expanded_conv_depthwise": 2, "block_1_depthwise": 1}
+    strides = {"expanded_conv_depthwise": 2, "block_1_depthwise": 1} if early else {}
+    filters = {f"block_{i}_expand": channels for i, channels in narrow.items()}
 
     def copied(layer):
         config = layer.get_config()
         if layer.name in strides:
             config |= {"strides": strides[layer.name], "padding": "same"}
-        block = layer.name.removesuffix("_expand")
-        if block != layer.name and block in narrow:
-            config["filters"] = narrow[block]
+        if layer.name in filters:
+            config["filters"] = filters[layer.name]
         return layer.__class__.from_config(config)
 
     def called(layer, inputs, **_):
-        return inputs if layer.name == "block_1_pad" else layer(inputs)
+        return inputs if early and layer.name == "block_1_pad" else layer(inputs)
     made = keras.models.clone_model(whole, clone_function=copied, call_function=called)
     made.set_weights([given[tuple(map(slice, weight.shape))] for weight, given in zip(made.weights, whole.get_weights())])
     return made
@@ -68,20 +68,21 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
     return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
-# Blocks with fewer expanded channels: where least squares lost least, 0 to 9 % of what the projection behind them gives.
-NARROW = {f"block_{i}": channels for i, channels in {1: 32, 2: 64, 3: 48, 4: 64, 5: 64, 7: 128, 10: 96, 11: 192, 12: 192,
-                                                     13: 96, 14: 128, 15: 128, 16: 128}.items()}
+# Expanded channels of blocks: what is left explains 91 to 100 % of the projection behind them by least squares.
+TRIMMED = {7: 128, 10: 96, 11: 192, 12: 192, 13: 96, 14: 128, 15: 128, 16: 128}
+NARROW = {**TRIMMED, 1: 32, 2: 64, 3: 48, 4: 64, 5: 64}
 BACKBONES = {
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
+    "mobilenet_v2_0.5_trimmed": _mobilenet_v2(0.5, narrow=TRIMMED),
     "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
     "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
-BACKBONE = "mobilenet_v2_0.5"
+BACKBONE = "mobilenet_v2_0.5_trimmed"
 FEATURE_LAYER, CHANNELS = "feature_map", 96
-SIZE_WH = (96, 96)  # pixels
+SIZE_WH = (96, 80)  # pixels: nearly the shape of a camera's frame, so that little is squeezed
 SUBTRACT, DIVIDE = 128.0, 128.0  # pixel -> network input in [-1, 127/128]; int8 then needs no rounding (scale 1/128, zero 0)
 
 BATCH_NORM_MOMENTUM = 0.98  # Keras' 0.999 is for ImageNet's millions of steps: after hundreds it still remembers the start

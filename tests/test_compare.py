@@ -349,9 +349,10 @@ real = pytest.mark.skipif(not (JANKEN / "manifest.json").is_file() or not JANKEN
 
 
 @real
-def test_the_shipped_bundle_passes(tmp_path):
+@pytest.mark.parametrize("name", ["janken", "janken-light"])
+def test_the_shipped_bundles_pass(tmp_path, name):
     data = [str(folder) for folder in (PHOTOS, MORE_PHOTOS) if folder.is_dir()]
-    assert main(["check", "--bundle", str(JANKEN), "--data", *data, "--report", str(tmp_path)]) == 0
+    assert main(["check", "--bundle", str(JANKEN.with_name(name)), "--data", *data, "--report", str(tmp_path)]) == 0
 
 
 @real

@@ -127,7 +127,7 @@ def test_a_size_that_is_none_ends_with_2(capsys):
 
 
 @pytest.mark.parametrize("file, words", [
-    ("models/janken-float.keras", "gives a feature map of (12, 12, 96), the network to be taught one of (10, 10, 96)"),
+    ("models/janken-float.keras", "gives a feature map of (10, 12, 96), the network to be taught one of (10, 10, 96)"),
     ("README.md", "give a -float.keras that `make export` left"),
 ])
 def test_a_teacher_that_cannot_teach_ends_with_2(tmp_path, capsys, file, words):

@@ -1,6 +1,6 @@
 """A photo, looked at as a whole and then closely at each island of its heat: boxes with label and score.
 
-The network sees 96x96 pixels of whatever it is given, so a hand that fills a quarter of the photo is three cells of heat wide.
+The network sees 96x80 pixels of whatever it is given, so a hand that fills a quarter of the photo is three cells of heat wide.
 Cut out and looked at again it fills four fifths, and its edges are found several times as finely.
 """
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shipped janken bundle on the real photos held out of its training, wherever both are at hand."""
+"""The shipped janken bundles on the real photos held out of its training, wherever both are at hand."""
 from __future__ import annotations
 
 import csv
@@ -15,7 +15,7 @@ from runtime.pipeline import Pipeline
 from runtime.results import NONE_LABEL, Result
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLE = ROOT / "models" / "janken"
+BUNDLES = [ROOT / "models" / name for name in ("janken", "janken-light")]
 SHARED = ROOT.parent / "shared"
 MODEL_BYTES = 1_200_000  # both models together stay below
 PEAK_INSIDE = 0.9  # least share of the test photos whose peak lies on the hand
@@ -65,15 +65,20 @@ def box_to_mask(box: tuple[float, ...], shape_hw: tuple[int, int]) -> np.ndarray
     return (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    if not BUNDLE.exists():
-        pytest.skip("models/janken is not in this checkout")
-    return load_bundle(BUNDLE)
+@pytest.fixture(scope="module", params=BUNDLES, ids=lambda folder: folder.name)
+def folder(request) -> Path:
+    if not request.param.exists():
+        pytest.skip(f"models/{request.param.name} is not in this checkout")
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def cases(bundle, tmp_path_factory) -> list[Case]:
+def bundle(folder) -> Bundle:
+    return load_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def cases(folder, bundle, tmp_path_factory) -> list[Case]:
     if not SHARED.exists():
         pytest.skip("the photos in ../shared are not there")
     names = [name for name in bundle.manifest["data"]["test_files"] if (SHARED / name).is_file()]
@@ -82,7 +87,7 @@ def cases(bundle, tmp_path_factory) -> list[Case]:
     arrays = decode_all([SHARED / name for name in names] + masks, tmp_path_factory.mktemp("decoded"))
     mask_of = {name: array[..., 0] > 127 for name, array in zip(masked, arrays[len(names) :])}
     boxes = hand_boxes()
-    pipeline = Pipeline.open(BUNDLE)
+    pipeline = Pipeline.open(folder)
     found = []
     for name, frame_rgb in zip(names, arrays):
         _, path = name.split("/", 1)
@@ -98,8 +103,8 @@ def test_the_models_are_small(bundle):
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
-def test_a_blank_frame_is_none_and_cold(bundle, grey):
-    result = Pipeline.open(BUNDLE)(np.full((240, 320, 3), grey, np.uint8))
+def test_a_blank_frame_is_none_and_cold(folder, grey):
+    result = Pipeline.open(folder)(np.full((240, 320, 3), grey, np.uint8))
     assert result.label == NONE_LABEL and not result.heat.any()
 
 
