@@ -61,8 +61,9 @@ def float_tflite(network: keras.Model) -> bytes:
 
 
 def noise(network: keras.Model, count: int = 2) -> np.ndarray:
-    """Inputs to calibrate random weights with."""
-    return np.random.default_rng(0).uniform(-1, 1, (count, *network.input_shape[1:])).astype(np.float32)
+    """Inputs to calibrate random weights with: every pixel value there is, so that they get the scale of real networks."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *network.input_shape[1:]))
+    return ((pixels - model.SUBTRACT) / model.DIVIDE).astype(np.float32)
 
 
 def integer_tflite(network: keras.Model, inside: type = np.int8) -> bytes:
