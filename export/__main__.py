@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow does so by itself on some processors: a batch takes a third less
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # quicker convolutions, which not every processor gets by itself
 
 from calibration.photos import DataError, public_folders  # noqa: E402
 from export.bundle import VERSION, pack, ship  # noqa: E402

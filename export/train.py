@@ -27,8 +27,8 @@ KEEP_EVERY = 500  # batches
 
 @dataclass(frozen=True)
 class Recipe:
-    """`loss`: of the embedding, "arcface" or "triplet"; `heat`, `silence`: weights of those losses beside it; `rounded`: whether
-    training sees activations rounded as int8 rounds them."""
+    """`loss`: of the embedding, "arcface" or "triplet"; `heat`, `silence`: weights of those losses beside it; `rounded`: see
+    export/twin.py."""
 
     steps: int = 400
     batch_size: int = 64
