@@ -1,8 +1,8 @@
 """Train variants over several seeds and compare them: mean and spread, so that luck is not taken for progress.
 
-    python scripts/study.py --common "--data ../shared/janken_dataset --init random --steps 1200" \\
-        --judge ../shared/janken_dataset ../shared/hands_dataset --seeds 0 1 2 \\
-        "V2 0.5=" "V2 0.35=--backbone mobilenet_v2_0.35" "triplet=--loss triplet"
+    python scripts/study.py "V2 0.5=" "V2 0.35=--backbone mobilenet_v2_0.35" "triplet=--loss triplet" \\
+        --common "--data ../shared/janken_dataset --init random --steps 1200" \\
+        --judge ../shared/janken_dataset ../shared/hands_dataset --seeds 0 1 2
 
 A variant is NAME=FLAGS, the flags those of `python -m export`. Each run is exported to OUT/NAME-SEED and judged by
 `python -m calibration check` on the photos of --judge that it was not trained on. What is there already is not made again,
