@@ -10,7 +10,6 @@ projection behind them is fitted anew by least squares on what the block sees of
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
@@ -90,9 +89,7 @@ def main() -> int:
     target = model.build(options.target_backbone, "random", size_wh)
     explained = narrow(model.build(options.wide_backbone, str(options.wide), size_wh), target,
                        model.normalise(augmenter.batch(FRAMES).frames))
-    options.target.parent.mkdir(parents=True, exist_ok=True)
-    target.save_weights(options.target)
-    shutil.copy(model.photos_record(options.wide), model.photos_record(options.target))
+    model.keep(target, options.target, model.seen_by(str(options.wide)))
     print(f"{options.target}; explained", ", ".join(f"{block} {share:.3f}" for block, share in explained.items()))
     return 0
 

@@ -19,12 +19,8 @@ def network() -> keras.Model:
     rng = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([spread(rng.uniform(0.5, 2, weight.shape)) for weight in layer.weights])
+            layer.set_weights([rng.uniform(0.5, 2, weight.shape).astype(np.float32) for weight in layer.weights])
     return network
-
-
-def spread(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32)
 
 
 @pytest.mark.parametrize("training", [False, True])

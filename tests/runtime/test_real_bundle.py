@@ -1,4 +1,4 @@
-"""The shipped janken bundles on the real photos held out of its training, wherever both are at hand."""
+"""The shipped janken bundles on the real photos held out of their training, wherever both are at hand."""
 from __future__ import annotations
 
 import csv
