@@ -1,9 +1,8 @@
 """The network as it is trained: the same weights, batch norm in one kernel, and activations rounded as int8 will round them.
 
-Keras composes batch norm of a dozen operators, each of which walks over the whole map; TensorFlow has one kernel for it, and a
-batch takes a third less. Activations are rounded so that the network learns to do with what int8 leaves it (Jacob et al., arXiv
-1712.05877); the fake-quantisation kernel takes the place of ReLU6's and costs no time. Weights stay as they are:
-export/rounding.py sees to those.
+Keras composes batch norm of a dozen operators, each of which walks over the whole map; TensorFlow has one kernel for it.
+Activations are rounded so that the network learns to do with what int8 leaves it (Jacob et al., arXiv 1712.05877); the
+fake-quantisation kernel takes the place of ReLU6's. Weights stay as they are: export/rounding.py sees to those.
 """
 
 from __future__ import annotations
