@@ -11,7 +11,7 @@ import numpy as np
 from calibration import metrics
 from calibration.heldout import HeldOut
 from export import arcface, clusters, gradcam
-from runtime.box import BoxFinder
+from runtime.box import peak_and_box
 from runtime.bundle import Bundle
 from runtime.image import stretch_2x2
 from runtime.interpreter import SplitNetwork
@@ -85,7 +85,7 @@ def thresholds(bundle: Bundle, networks: SplitNetwork, frames: Sequence[HeldOut]
     box = DEFAULT_BOX
     if placed:
         def mean_iou(threshold: float) -> float:
-            find = BoxFinder(bundle.feature_shape_hwc[:2], threshold)
-            return float(np.mean([metrics.box_iou(find(r.heat, r.size_wh)[1], f.box_xyxy) for f, r in placed]))
+            boxes = [peak_and_box(r.heat, threshold, r.size_wh)[1] for _, r in placed]
+            return float(np.mean([metrics.box_iou(box, f.box_xyxy) for box, (f, _) in zip(boxes, placed)]))
         box = float(BOX_CANDIDATES[int(np.argmax([mean_iou(c) for c in BOX_CANDIDATES]))])
     return {"reject": round(reject, 3), "box": round(box, 3), "closer": CLOSER}

@@ -18,9 +18,9 @@ from time import perf_counter
 
 import numpy as np
 
-from .box import BoxFinder
+from .box import peak_and_box
 from .bundle import Anomaly, Bundle, load_bundle
-from .heatmap import class_activation_map
+from .heatmap import ActivationMaps
 from .image import NetworkInput
 from .interpreter import load_networks
 from .pipeline import Networks, Pipeline
@@ -101,7 +101,7 @@ class AnomalyPipeline:
         self._distance = PatchDistance(bundle.anomaly.patches)
         table = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
         self._prepare = NetworkInput(bundle.size_wh, table)
-        self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
+        self._heat = ActivationMaps(networks.feature_quantization, bundle.cluster_weights)
 
     def __call__(self, frame_rgb: np.ndarray) -> Result:
         """frame_rgb: uint8 (H, W, 3), any size. Raises FrameError for anything else, None included."""
@@ -120,10 +120,10 @@ class AnomalyPipeline:
 
         cluster = int(np.argmax(bundle.cluster_centers @ embedding))
         if anomaly.scorer == "embedding":
-            heat = class_activation_map(feature_map, networks.feature_quantization, bundle.cluster_weights[cluster])
+            heat = self._heat(feature_map, cluster)
         else:
             heat = patch_heat(distances, anomaly)
-        peak_xy, box_xyxy = self._find_box(heat, size_wh) if value > anomaly.threshold else (None, None)
+        peak_xy, box_xyxy = peak_and_box(heat, bundle.box_threshold, size_wh) if value > anomaly.threshold else (None, None)
         done = perf_counter()
 
         return Result(

@@ -9,29 +9,35 @@ import numpy as np
 
 from .quantize import Quantization
 
-COLD = np.float32(0)
+COLD = np.array([0], np.float32)  # numpy converts a plain 0 every time
 
 
-def class_activation_map(feature_map: np.ndarray, quantization: Quantization, weights: np.ndarray) -> np.ndarray:
-    """ReLU(sum over channels of weight * feature).
+class ActivationMaps:
+    """Class activation maps with the stored weights of each cluster: ReLU(sum over channels of weight * feature).
 
     The weights are scaled on the workstation so that 1 is full heat. The scale is therefore fixed: a frame with nothing
     in it stays cold, and there is no maximum of the frame to divide by. A very clear hand may exceed 1; only drawing cuts
     it there, so that the peak stays one place.
 
-    Args:
-        feature_map: (h, w, C) int8, as the first network left it.
-        weights: (C,) float32, the cluster's row of cluster_weights.
+    A feature is (q - zero_point) * scale. The scale goes into the weights, and what the zero points add up to is the same for
+    every cell: it is worked out once, by the same sum as a cell's, so that a silent cell is cold to the last bit.
 
-    Returns:
-        (h, w) float32, 0 or more.
+    Args:
+        quantization: of the feature map.
+        cluster_weights: (K, C) float32.
     """
-    height, width, channels = feature_map.shape
-    values = feature_map.reshape(-1, channels).astype(np.float32)
-    values -= np.float32(quantization.zero_point)
-    heat = weighted_sums(values, weights)
-    heat *= np.float32(quantization.scale)
-    return np.maximum(heat, COLD, out=heat).reshape(height, width)
+
+    def __init__(self, quantization: Quantization, cluster_weights: np.ndarray):
+        self._weights = cluster_weights * np.float32(quantization.scale)
+        silence = np.full((1, cluster_weights.shape[1]), quantization.zero_point, np.float32)
+        self._silent = [weighted_sums(silence, weights) for weights in self._weights]
+
+    def __call__(self, feature_map: np.ndarray, cluster: int) -> np.ndarray:
+        """feature_map: (h, w, C) int8, as the first network left it. Returns (h, w) float32, 0 or more."""
+        height, width, channels = feature_map.shape
+        heat = weighted_sums(feature_map.reshape(-1, channels).astype(np.float32), self._weights[cluster])
+        heat -= self._silent[cluster]
+        return np.maximum(heat, COLD, out=heat).reshape(height, width)
 
 
 def weighted_sums(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

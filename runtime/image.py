@@ -11,10 +11,10 @@ from math import gcd
 import numpy as np
 
 from .errors import FrameError
-from .quantize import PixelsToInt8
 
 PIXEL = np.dtype(np.uint32)  # a pixel in one piece, R, G and B, and with it the byte that follows
-ROUND_UP, QUARTER = np.array([2], np.uint16), np.array([2], np.uint16)  # (sum + 2) >> 2; numpy converts a plain 2 every time
+QUARTER = np.array([2], np.uint16)  # bits; numpy converts a plain 2 every time
+HALF_RANGE = 128
 SIZES = 8  # of frames, whose tables are kept: closer looks come in five
 TURNS = 8  # at least, in which Nearest copies; more cost calls, fewer more of the repair at the end
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
@@ -64,9 +64,12 @@ class Stretch2x2:
 
     numpy copies a number of 4 bytes as quickly as a single byte. So a pixel is fetched as one, with the byte after it, which
     is carried along as a fourth channel until only a quarter of the pixels are left.
+
+    Args:
+        add: to every mean, modulo 256, which costs nothing here.
     """
 
-    def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
+    def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int], add: int = 0):
         self.source_size_wh = source_size_wh
         self.target_size_wh = target_size_wh
         (source_w, source_h), (target_w, target_h) = source_size_wh, target_size_wh
@@ -86,6 +89,7 @@ class Stretch2x2:
         # Four numbers at once are added as one, of 64 bits: none of them grows beyond its own 16.
         self._halves = self._pairs.view(np.uint64)[..., 0]
         self._whole = np.moveaxis(sums.view(np.uint64).reshape(target_h, -1, period), -1, 0)
+        self._to_round = np.array([2 + 4 * add], np.uint16)  # (sum + 2) >> 2 is the mean with halves rounded up
         self._image = np.empty((target_h, target_w, 3), np.uint8)
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
@@ -97,7 +101,7 @@ class Stretch2x2:
         np.add(self._wide[0], self._wide[1], out=self._pairs.reshape(-1))
         np.add(self._halves[0], self._halves[1], out=self._whole)
         means = self._drop_fourth()
-        means += ROUND_UP
+        means += self._to_round
         means >>= QUARTER
         self._image.reshape(-1)[...] = means
         return self._image
@@ -211,17 +215,20 @@ class NetworkInput:
 
     Args:
         size_wh: of the network's input.
-        table: (256,) int8, what each pixel value becomes.
+        table: (256,) int8, what each pixel value becomes. The usual one subtracts 128, which the stretch does on the way.
     """
 
     def __init__(self, size_wh: tuple[int, int], table: np.ndarray):
-        self._to_int8 = PixelsToInt8(table)
-        self._stretch = lru_cache(maxsize=SIZES)(partial(Stretch2x2, target_size_wh=size_wh))
+        only_subtracts = np.array_equal(table, np.arange(-HALF_RANGE, HALF_RANGE))
+        self._table = None if only_subtracts else table
+        add = HALF_RANGE if only_subtracts else 0  # modulo 256 the same as subtracting it
+        self._stretch = lru_cache(maxsize=SIZES)(partial(Stretch2x2, target_size_wh=size_wh, add=add))
 
     def __call__(self, frame_rgb: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """(int8 (H, W, 3), size_wh of the frame). Raises FrameError for anything but a frame."""
+        """(int8 (H, W, 3), size_wh of the frame); the next call overwrites it. Raises FrameError for anything but a frame."""
         source_size_wh = check_frame(frame_rgb)
-        return self._to_int8(self._stretch(source_size_wh)(frame_rgb)), source_size_wh
+        image = self._stretch(source_size_wh)(frame_rgb)
+        return image.view(np.int8) if self._table is None else self._table[image], source_size_wh
 
 
 def stretch_2x2(frame_rgb: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -17,12 +17,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .box import BoxFinder, window
+from .box import peak_and_box, window
 from .bundle import Bundle, load_bundle
-from .heatmap import class_activation_map, weighted_sums
+from .heatmap import ActivationMaps, weighted_sums
 from .image import NetworkInput
 from .interpreter import load_networks
-from .quantize import Quantization, dequantize, pixel_table
+from .quantize import Quantization, pixel_table
 from .results import NONE_LABEL, Box, Result, milliseconds
 from .scoring import classify, lead, unit_length
 
@@ -49,8 +49,9 @@ class Pipeline:
         self.networks = networks
         table = pixel_table(bundle.subtract, bundle.divide, networks.image_quantization)
         self._prepare = NetworkInput(bundle.size_wh, table)
+        self._embedding_zero = np.array([networks.embedding_quantization.zero_point], np.float32)
         self._directions = np.concatenate([bundle.prototypes, bundle.cluster_centers])
-        self._find_box = BoxFinder(bundle.feature_shape_hwc[:2], bundle.box_threshold)
+        self._heat = ActivationMaps(networks.feature_quantization, bundle.cluster_weights)
         self._no_heat = np.zeros(bundle.feature_shape_hwc[:2], np.float32)
         self._no_heat.setflags(write=False)  # every result without a hand shares it
         self._prepare_closer = NetworkInput(bundle.size_wh, table)
@@ -91,7 +92,7 @@ class Pipeline:
                 box_xyxy = Box(part.x0 + box.x0, part.y0 + box.y0, part.x0 + box.x1, part.y0 + box.y1)
         done = perf_counter()
 
-        return Result(
+        return Result.made(
             label=label, score=score, scores=scores, size_wh=size_wh, box_xyxy=box_xyxy, peak_xy=peak_xy, looks=looks,
             cluster=first.cluster, heat=heat, embedding=first.embedding, ms=milliseconds(started, prepared, inferred, done),
         )
@@ -99,16 +100,15 @@ class Pipeline:
     def _look(self, image: np.ndarray) -> Look:
         """image: int8 (H, W, 3), as the first network takes it."""
         feature_map, quantized = self.networks(image)
-        embedding = unit_length(dequantize(quantized, self.networks.embedding_quantization))
+        embedding = unit_length(quantized - self._embedding_zero)  # the scale goes out with the length
         cosines = weighted_sums(self._directions, embedding)
         labels = len(self.bundle.labels)
         return Look(feature_map, embedding, cosines[:labels], int(cosines[labels:].argmax()))
 
     def _place(self, look: Look, size_wh: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int] | None, Box | None]:
         """Heat (h, w); peak and box in pixels of what was looked at, of size_wh."""
-        weights = self.bundle.cluster_weights[look.cluster]
-        heat = class_activation_map(look.feature_map, self.networks.feature_quantization, weights)
-        return heat, *self._find_box(heat, size_wh)
+        heat = self._heat(look.feature_map, look.cluster)
+        return heat, *peak_and_box(heat, self.bundle.box_threshold, size_wh)
 
 
 class Look(NamedTuple):

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 INT8_MIN, INT8_MAX = -128, 127
-TOP_BIT = np.array([128], np.uint8)
 
 
 class Quantization(NamedTuple):
@@ -34,15 +33,3 @@ def dequantize(quantized: np.ndarray, quantization: Quantization) -> np.ndarray:
 def pixel_table(subtract: float, divide: float, quantization: Quantization) -> np.ndarray:
     """What each pixel value becomes in the network's input: quantize((0..255 - subtract) / divide), (256,) int8."""
     return quantize((np.arange(256) - subtract) / divide, quantization)
-
-
-class PixelsToInt8:
-    """Applies a pixel table, (256,) int8. The usual one subtracts 128, which is flipping a bit and far cheaper."""
-
-    def __init__(self, table: np.ndarray):
-        self._table = table
-        self._only_flips = np.array_equal(table, np.arange(INT8_MIN, INT8_MAX + 1))
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """uint8 to int8 of the same shape, a new array."""
-        return (image ^ TOP_BIT).view(np.int8) if self._only_flips else np.take(self._table, image)

@@ -61,11 +61,16 @@ class Result:
     time: float = 0.0
     looks: int = 1
 
+    @classmethod
+    def made(cls, **fields: Any) -> Result:
+        """Result(**fields) for every frame, without the detour by __init__; `ms` must be among them."""
+        result = object.__new__(cls)
+        result.__dict__.update(fields)
+        return result
+
     def changed(self, **fields: Any) -> Result:
         """The same result but for these fields: dataclasses.replace for every frame, without the detour by __init__."""
-        other = object.__new__(Result)
-        other.__dict__.update(self.__dict__, **fields)
-        return other
+        return Result.made(**{**self.__dict__, **fields})
 
     def at(self, frame: int, source: str, time: float) -> Result:
         """The same result, saying which frame of which source it is and when it was taken."""

@@ -38,7 +38,7 @@ from export.arcface import normalise
 from export.fit import BOX_CANDIDATES
 from export.model import normalise as to_input
 from export.studies import faithfulness
-from runtime.box import BoxFinder
+from runtime.box import peak_and_box
 from runtime.bundle import Bundle, load_bundle
 from runtime.image import stretch_2x2
 from runtime.interpreter import load_networks
@@ -222,7 +222,7 @@ def row(heats: Heats, validation: Sequence[HeldOut], test: Sequence[HeldOut], ar
 
 def find(heat: np.ndarray, frame: HeldOut, threshold: float) -> tuple[tuple[int, int] | None, Box | None]:
     """peak_xy and box_xyxy as on the device, in pixels of the frame."""
-    return BoxFinder(heat.shape, threshold)(heat.astype(np.float32), frame.frame_rgb.shape[1::-1])
+    return peak_and_box(heat.astype(np.float32), threshold, frame.frame_rgb.shape[1::-1])
 
 
 def run(folder: Path, data: Sequence[Path]) -> Comparison:

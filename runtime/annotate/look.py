@@ -10,13 +10,14 @@ from itertools import islice
 
 import numpy as np
 
-from ..box import ENLARGE, scale_span, window
+from ..box import window
 from ..heatmap import Enlarger
 from ..pipeline import Pipeline
 from ..results import NONE_LABEL, Box, Result
 from .boxes import best_box, bounds, flood, islands, overlap
 from .records import Instance
 
+ENLARGE = 8  # steps a feature map cell is divided into along each axis before islands are looked for
 FILL = 0.8  # share of the closer look that the island's box takes along its longer side
 # Where a box ends in the heat from near, as a fraction of the bundle's own threshold, which is for heat from afar. Both
 # were chosen on validation photos (`python -m calibration annotation` compares the two ways on any photos).
@@ -99,3 +100,8 @@ def to_pixels(cells: Box, shape_hw: tuple[int, int], size_wh: tuple[int, int]) -
     x0, x1 = scale_span(cells.x0, cells.x1, shape_hw[1], size_wh[0])
     y0, y1 = scale_span(cells.y0, cells.y1, shape_hw[0], size_wh[1])
     return Box(x0, y0, x1, y1)
+
+
+def scale_span(first: int, end: int, cells: int, pixels: int) -> tuple[int, int]:
+    """Cells [first, end) of `cells` as the pixels they touch, of `pixels`: never outside, never less than one."""
+    return first * pixels // cells, -(-end * pixels // cells)

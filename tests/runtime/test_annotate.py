@@ -122,10 +122,14 @@ def test_a_photo_with_nothing_has_no_instance(pipeline, draw, tighten):
 
 
 def test_the_closer_look_is_tighter(pipeline, draw):
-    photo_rgb, true = draw((RED, 16, 12)), Box(16, 12, 32, 24)
-    _, (found,) = Looker(pipeline)(photo_rgb)
-    assert found.label == "gu" and found.score > 0.9
-    assert overlap(found.box_xyxy, true) > overlap(pipeline(photo_rgb).box_xyxy, true) + 0.1
+    afar, near = [], []
+    for x, y in [(4, 3), (10, 7), (22, 15), (31, 19), (40, 30)]:  # a patch as large as a cell, between cells
+        photo_rgb, true = draw((RED, x, y)), Box(x, y, x + 16, y + 12)
+        _, (found,) = Looker(pipeline)(photo_rgb)
+        assert found.label == "gu" and found.score > 0.9
+        near.append(overlap(found.box_xyxy, true))
+        afar.append(overlap(pipeline(photo_rgb).box_xyxy, true))
+    assert np.mean(near) > np.mean(afar) + 0.1
 
 
 @pytest.mark.parametrize("tighten", ["bounds", "iou"])

@@ -2,24 +2,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.heatmap import Enlarger, bilinear_matrix, class_activation_map, weighted_sums
-from runtime.quantize import Quantization
+from runtime.heatmap import ActivationMaps, Enlarger, bilinear_matrix, weighted_sums
+from runtime.quantize import Quantization, dequantize
 
 RELU6 = Quantization(6 / 255, -128)
 
 
-def test_a_feature_map_without_activation_is_cold():
-    feature_map = np.full((2, 3, 4), -128, np.int8)
-    heat = class_activation_map(feature_map, RELU6, np.ones(4, np.float32))
-    assert heat.dtype == np.float32
-    assert heat.tolist() == [[0, 0, 0], [0, 0, 0]]
+def test_a_silent_feature_map_is_cold_to_the_last_bit():
+    weights = np.random.default_rng(0).normal(size=(5, 96)).astype(np.float32)
+    for zero_point in (-128, 3):
+        maps = ActivationMaps(Quantization(6 / 255, zero_point), weights)
+        for cluster in range(5):
+            heat = maps(np.full((10, 12, 96), zero_point, np.int8), cluster)
+            assert heat.dtype == np.float32 and heat.shape == (10, 12)
+            assert not heat.any()
 
 
 def test_heat_is_the_weighted_sum_never_below_zero():
     feature_map = np.array([[[2, 0], [0, 2]], [[1, 1], [100, 0]]], np.int8)
-    weights = np.array([0.25, -0.125], np.float32)
-    heat = class_activation_map(feature_map, Quantization(1.0, 0), weights)
-    assert heat.tolist() == [[0.5, 0.0], [0.125, 25.0]]
+    maps = ActivationMaps(Quantization(1.0, 0), np.array([[0, 0], [0.25, -0.125]], np.float32))
+    assert maps(feature_map, 1).tolist() == [[0.5, 0.0], [0.125, 25.0]]
+
+
+def test_heat_is_that_of_the_real_features():
+    rng = np.random.default_rng(0)
+    quantized, weights = rng.integers(-128, 128, (3, 4, 96)).astype(np.int8), rng.random((2, 96), np.float32)
+    heat = ActivationMaps(RELU6, weights)(quantized, 1)
+    np.testing.assert_allclose(heat, dequantize(quantized, RELU6) @ weights[1], rtol=1e-5)
 
 
 def test_bilinear_by_hand():

@@ -10,6 +10,7 @@ from runtime import image
 from runtime.errors import FrameError
 from runtime.image import (
     Nearest,
+    NetworkInput,
     Stretch2x2,
     ThreeOfFour,
     check_frame,
@@ -18,6 +19,7 @@ from runtime.image import (
     sample_positions,
     stretch_2x2,
 )
+from runtime.quantize import Quantization, pixel_table
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,15 @@ def test_a_sample_in_the_frame_s_last_pixel_is_read_and_nothing_behind_it():
     whole[6 * 8 * 3 :] = 255
     assert (stretch_2x2(frame_rgb, (4, 3)) == before).all()
     assert (before == slow_stretch(frame_rgb, (4, 3))).all()
+
+
+@pytest.mark.parametrize("quantization", [Quantization(1 / 128, 0), Quantization(1 / 100, 0), Quantization(1 / 128, 1)])
+def test_the_network_s_input_is_the_stretch_as_the_pixel_table_says(quantization):
+    table = pixel_table(128, 128, quantization)
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    image, size_wh = NetworkInput((48, 32), table)(frame_rgb)
+    assert size_wh == (64, 48) and image.dtype == np.int8
+    assert (image == table[slow_stretch(frame_rgb, (48, 32))]).all()
 
 
 @pytest.mark.parametrize("in_order", [True, False])

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from runtime.quantize import PixelsToInt8, Quantization, dequantize, pixel_table, quantize
+from runtime.quantize import Quantization, dequantize, pixel_table, quantize
 
 
 def test_nothing_stays_nothing():
@@ -36,12 +35,3 @@ def test_pixels_become_themselves_less_128_when_the_scales_agree():
 def test_pixels_follow_another_scale():
     table = pixel_table(0, 255, Quantization(1 / 100, 0))  # 0 to 1, in hundredths
     assert table[[0, 51, 255]].tolist() == [0, 20, 100]
-
-
-@pytest.mark.parametrize("quantization", [Quantization(1 / 128, 0), Quantization(1 / 100, 0), Quantization(1 / 128, 1)])
-def test_an_image_is_converted_as_its_table_says(quantization):
-    table = pixel_table(128, 128, quantization)
-    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    converted = PixelsToInt8(table)(image)
-    assert converted.dtype == np.int8
-    assert (converted == table[image]).all()

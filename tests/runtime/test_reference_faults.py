@@ -11,11 +11,11 @@ import pickle
 import numpy as np
 import pytest
 
-from runtime.box import BoxFinder, grow
+from runtime.box import peak_and_box, reach
 from runtime.bundle import CLUSTER_CENTERS, load_bundle
 from runtime.camera import open_source
 from runtime.errors import BundleError, FrameError, SourceError
-from runtime.heatmap import class_activation_map
+from runtime.heatmap import ActivationMaps
 from runtime.interpreter import find_interpreter
 from runtime.quantize import Quantization
 from runtime.scoring import classify
@@ -30,20 +30,20 @@ def test_1_a_frame_that_did_not_come_is_refused_before_it_is_sliced(pipeline):
 
 @pytest.mark.filterwarnings("error")  # numpy only warns about 0 / 0
 def test_2_an_activation_map_of_zeros_is_divided_by_nothing(pipeline):
-    heat = class_activation_map(np.full((6, 6, 8), -128, np.int8), RELU6, np.ones(8, np.float32))
+    heat = ActivationMaps(RELU6, np.ones((1, 8), np.float32))(np.full((6, 6, 8), -128, np.int8), 0)
     assert heat.tolist() == np.zeros((6, 6)).tolist()
-    assert BoxFinder((6, 6), 0.45)(heat, (320, 240)) == (None, None)
+    assert peak_and_box(heat, 0.45, (320, 240)) == (None, None)
     assert np.isfinite(pipeline(np.zeros((48, 64, 3), np.uint8)).heat).all()
 
 
 @pytest.mark.filterwarnings("error")
 def test_3_no_maximum_is_taken_over_an_empty_selection():
-    assert BoxFinder((6, 6), 1.0)(np.zeros((6, 6), np.float32), (320, 240)) == (None, None)
+    assert peak_and_box(np.zeros((6, 6), np.float32), 1.0, (320, 240)) == (None, None)
     lone = np.zeros((6, 6), np.float32)
     lone[5, 5] = 1e-30  # warm by a hair, and at the edge
-    peak_xy, box = BoxFinder((6, 6), 1.0)(lone, (320, 240))
+    peak_xy, box = peak_and_box(lone, 1.0, (320, 240))
     assert box is not None and peak_xy is not None
-    assert grow(np.array([1.0]), 0, level=1.0) == (0, 1)
+    assert reach([1.0], level=1.0) == 0.5
 
 
 @pytest.mark.parametrize("grey", [0, 90, 255])
@@ -54,7 +54,7 @@ def test_4_a_blank_frame_stays_cold(pipeline, grey):
 def test_4_heat_has_a_fixed_scale_and_no_frame_s_maximum_in_it():
     faint = np.full((6, 6, 8), -128, np.int8)
     faint[2, 3, 0] = -128 + 17  # a fifteenth of the way
-    heat = class_activation_map(faint, RELU6, np.full(8, 1 / 6, np.float32))
+    heat = ActivationMaps(RELU6, np.full((1, 8), 1 / 6, np.float32))(faint, 0)
     assert heat.max() == pytest.approx(17 / 255)
 
 
