@@ -17,14 +17,14 @@ BOX_RGB = (255, 220, 0)
 BOX_PIXELS = 2
 TEXT_RGB, PLATE_RGB = (255, 255, 255), (0, 0, 0)
 TEXT_SCALE_HEIGHT = 96  # canvas rows for each step of text size: 3 at CANVAS_HEIGHT
+LEVELS = 255.5  # of full heat; the fraction is cut off
 UNIT = 256  # blending is done in 1/256 steps, in uint16
 BLOCK = 6  # pixels each way that share one colour of the heat: a quarter of a cell and less, for 12x12 cells at CANVAS_HEIGHT
-COLD_LEVEL = 12  # of 255: heat up to here, 5 %, is not drawn, so that less of the picture has to be blended
+COLD_LEVEL = 26  # of 255: heat up to here, 10 %, is not drawn: no haze around the hand, and less of the picture to blend
 TEXT_MARGIN = 2  # steps of text size, black
 
 # numpy converts a plain number on every call; these are of the type they are used with.
-FULL, HIGHEST_LEVEL, HALF = (np.array([value], np.float32) for value in (1, 255, 0.5))
-COLDEST, EIGHT_BITS = np.array([COLD_LEVEL], np.uint8), np.array([8], np.uint16)
+FULL, COLDEST, EIGHT_BITS = np.array([1], np.float32), np.array([COLD_LEVEL], np.uint8), np.array([8], np.uint16)
 
 
 def heat_colours() -> np.ndarray:
@@ -52,7 +52,7 @@ class Overlay:
         self.size_wh = size_wh or canvas_size(frame_size_wh)
         width, height = self.size_wh
         self._shrink = Nearest(frame_size_wh, self.size_wh)
-        self._enlarge = Enlarger(heat_hw, (-(-height // BLOCK), -(-width // BLOCK)))
+        self._level = Enlarger(heat_hw, (-(-height // BLOCK), -(-width // BLOCK)), LEVELS)
         # The share of the colour grows with the heat from exactly 0: where it is cold the photo is untouched.
         warmth = np.maximum(np.arange(256) - COLD_LEVEL, 0) / (255 - COLD_LEVEL)
         share = np.rint(UNIT * STRONGEST_BLEND * warmth).astype(np.uint16)[:, None]
@@ -80,11 +80,9 @@ class Overlay:
         """The same, in canvas; only the part of it that is warm is touched."""
         if not heat.any():
             return
-        level = np.minimum(self._enlarge(heat), FULL)
-        level *= HIGHEST_LEVEL
-        level += HALF
-        level = level.astype(np.uint8)
-        (top, bottom), (left, right) = warm_span(level), warm_span(np.ascontiguousarray(level.T))
+        level = self._level(np.minimum(heat, FULL)).astype(np.uint8)
+        warm = level > COLDEST
+        (top, bottom), (left, right) = warm_span(warm), warm_span(np.ascontiguousarray(warm.T))
         if not bottom:
             return
         level = level[top:bottom, left:right]
@@ -146,7 +144,7 @@ def text_tile(character: str, scale: int) -> np.ndarray:
     return np.where(mask.repeat(scale, axis=0).repeat(scale, axis=1)[..., None], TEXT_RGB, PLATE_RGB).astype(np.uint8)
 
 
-def warm_span(level: np.ndarray) -> tuple[int, int]:
-    """From the first row with a level above COLD_LEVEL to the last, as (first, end), end exclusive; both 0 without any."""
-    warm = (level > COLDEST).tobytes()  # a byte per value
-    return max(0, warm.find(1)) // level.shape[1], warm.rfind(1) // level.shape[1] + 1
+def warm_span(warm: np.ndarray) -> tuple[int, int]:
+    """From the first row of (h, w) bool with a True to the last, as (first, end), end exclusive; end 0 without any."""
+    one_each = warm.tobytes()
+    return one_each.find(1) // warm.shape[1], one_each.rfind(1) // warm.shape[1] + 1

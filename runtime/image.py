@@ -76,21 +76,23 @@ class Stretch2x2:
         rows, columns = sample_positions(source_h, target_h).tolist(), sample_positions(source_w, target_w).tolist()
         self._sampled_rows = SampledRows(source_size_wh, rows, columns[-1] + 1)
         period, step = repetition(target_w, source_w)
-        samples = np.empty((2, 2, period, target_h, target_w // period), PIXEL)  # upper and lower; left and right
+        turns = period if period > 1 or target_w % 2 else 2
+        step *= turns // period
+        samples = np.empty((2, 2, turns, target_h, target_w // turns), PIXEL)  # upper and lower; left and right
         self._gathering = [
             (samples[:, side, first], (..., slice(columns[2 * first + side], None, step)))
-            for side in (0, 1) for first in range(period)
+            for side in (0, 1) for first in range(turns)
         ]
         self._bytes = samples.reshape(2, -1).view(np.uint8)
         self._wide = np.empty(self._bytes.shape, np.uint16)
-        self._pairs = np.empty((*samples.shape[1:], 4), np.uint16)
-        sums = np.empty((target_h, target_w, 4), np.uint16)
-        self._drop_fourth = ThreeOfFour(sums.reshape(-1, 4))
+        self._pairs = np.empty(self._wide.shape[1], np.uint16)
+        self._sums = np.empty((turns, target_h * target_w // turns), np.uint64)
         # Four numbers at once are added as one, of 64 bits: none of them grows beyond its own 16.
-        self._halves = self._pairs.view(np.uint64)[..., 0]
-        self._whole = np.moveaxis(sums.view(np.uint64).reshape(target_h, -1, period), -1, 0)
+        self._left, self._right = self._pairs.view(np.uint64).reshape(2, *self._sums.shape)
+        self._in_order = ThreeOfFour(self._sums)
         self._to_round = np.array([2 + 4 * add], np.uint16)  # (sum + 2) >> 2 is the mean with halves rounded up
         self._image = np.empty((target_h, target_w, 3), np.uint8)
+        self._flat_image = self._image.reshape(-1)
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3); the next call overwrites it."""
@@ -98,12 +100,12 @@ class Stretch2x2:
         for samples, columns in self._gathering:
             samples[...] = pixels[columns]
         self._wide[...] = self._bytes
-        np.add(self._wide[0], self._wide[1], out=self._pairs.reshape(-1))
-        np.add(self._halves[0], self._halves[1], out=self._whole)
-        means = self._drop_fourth()
+        np.add(self._wide[0], self._wide[1], out=self._pairs)
+        np.add(self._left, self._right, out=self._sums)
+        means = self._in_order()
         means += self._to_round
         means >>= QUARTER
-        self._image.reshape(-1)[...] = means
+        self._flat_image[...] = means
         return self._image
 
 
@@ -143,23 +145,33 @@ class SampledRows:
 
 
 class ThreeOfFour:
-    """Copies the first three of every four 16-bit numbers, (N, 4), into an array of its own, (N * 3,).
+    """The first three of every four 16-bit numbers, of pixels that come in turns: every T-th, beginning with the t-th.
 
-    A pixel is written as one number of 8 bytes, 6 bytes behind the one before, so that its fourth number is overwritten by
-    the next pixel. numpy writes in this order but does not promise it, so that is tried out first, here.
+    A pixel is written as one number of 8 bytes where its 6 belong. Its fourth number lies in the next pixel, whose turn is the
+    next and puts that right; those of the last turn lie in pixels of the first, which are put right at the end.
+
+    Args:
+        pixels: (T, N) uint64, four numbers each; read at every call.
     """
 
-    def __init__(self, four: np.ndarray):
-        three = np.zeros(3 * len(four) + 1, np.uint16)
-        self._three = three[:-1]
-        self._from, self._to = four.view(np.uint64).reshape(-1), np.ndarray(len(four), np.uint64, three, 0, 6)
-        four[...] = np.arange(four.size).reshape(four.shape)
-        if not np.array_equal(self().reshape(-1, 3), four[:, :3]):
-            self._from, self._to = four[:, :3], self._three.reshape(-1, 3)
+    def __init__(self, pixels: np.ndarray):
+        turns, each = pixels.shape
+        self._pixels = pixels
+        self._three = np.empty(3 * pixels.size + 1, np.uint16)
+        self._places = [np.ndarray(each, np.uint64, self._three, 6 * turn, 6 * turns) for turn in range(turns)]
+        self._first_of_first = self._three[: -1 : 3 * turns], pixels[0].view(np.uint16)[::4]
+        self._numbers = pixels.view(np.uint16).reshape(-1, 4)[:, :3]
 
     def __call__(self) -> np.ndarray:
-        self._to[...] = self._from
-        return self._three
+        """(T * N * 3,) uint16; the next call overwrites it."""
+        if len(self._places) == 1:  # a piece would reach into another of its own turn
+            self._three[:-1].reshape(-1, 3)[...] = self._numbers
+        else:
+            for places, pixels in zip(self._places, self._pixels):
+                places[...] = pixels
+            places, numbers = self._first_of_first
+            places[...] = numbers
+        return self._three[:-1]
 
 
 class Nearest:

@@ -45,6 +45,7 @@ def test_bilinear_rows_add_up_to_one_for_any_sizes():
 def test_enlarging_keeps_rows_and_columns_apart():
     small = np.array([[0, 1]], np.float32)
     assert Enlarger((1, 2), (2, 4))(small).tolist() == [[0, 0.25, 0.75, 1]] * 2
+    assert Enlarger((1, 2), (2, 4), times=4)(small).tolist() == [[0, 1, 3, 4]] * 2
 
 
 def test_weighted_sums_are_the_matrix_product():
