@@ -133,11 +133,13 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     if steps:
         head = ArcFace(len(augmenter.labels))
         head.build((None, network.outputs[1].shape[-1]))
-        teacher = load_teacher(options.teacher, network) if options.teacher else None
-        knows = teacher if teacher and teacher.outputs[1].shape == network.outputs[1].shape else network
-        if knows is teacher or from_checkpoint or options.init.endswith(".weights.h5"):
+        knows = load_teacher(options.teacher, network) if options.teacher else network
+        teacher = None
+        if options.teacher or from_checkpoint or options.init.endswith(".weights.h5"):
             means = _class_means(knows, augmenter)
-            if new or np.triu(means @ means.T, 1).max() < APART:
+            if options.teacher:
+                teacher = train.Teacher(knows, means)
+            if means.shape[1] == network.outputs[1].shape[-1] and (new or np.triu(means @ means.T, 1).max() < APART):
                 head.centres.assign(means.T)
 
         def keep() -> None:

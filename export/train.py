@@ -23,6 +23,7 @@ from export.triplet import triplet_loss
 from export.twin import twin
 
 KEEP_EVERY = 500  # batches
+FAINT = 0.1  # mean activity of the map on hands, of 6; a taught one has about 0.7
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ def loudness(feature_map: tf.Tensor, target: tf.Tensor, has_heat: tf.Tensor) -> 
 
     All that the embedding learns of a frame passes through this map: silence there is what keeps a patterned rug from being
     taken for a hand. Only cells a whole cell away from the hand count, and the activity on hands is a constant, so that
-    silence is not bought by turning everything down. Where nobody knows the hand's place, the whole frame stands for it.
+    silence is not bought by turning everything down. Where nobody knows the hand's place, the whole frame stands for it. Below
+    FAINT the measure no longer shrinks with it: a map that learns from random weights would be silenced for good.
     """
     activity = tf.reduce_mean(feature_map, axis=-1)
     on = tf.where(has_heat[:, None, None] > 0, target, 1.0)
     away = has_heat[:, None, None] * tf.cast(tf.nn.max_pool2d(target[..., None], 3, 1, "SAME")[..., 0] < 0.05, tf.float32)
     level = tf.stop_gradient(tf.reduce_sum(activity * on) / tf.maximum(tf.reduce_sum(on), 1.0))
-    return tf.reduce_sum(activity * away) / tf.maximum(tf.reduce_sum(away) * level, 1e-6)
+    return tf.reduce_sum(activity * away) / tf.maximum(tf.reduce_sum(away) * tf.maximum(level, FAINT), 1e-6)
 
 
 def unlike(answers: list[tf.Tensor], wanted: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -98,11 +100,29 @@ def unlike(answers: list[tf.Tensor], wanted: list[tf.Tensor]) -> tuple[tf.Tensor
     return 1 - tf.reduce_mean(cosine), error
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A network with a feature map of the learner's shape, and where its classes lie: (L, D), of unit length."""
+
+    network: keras.Model
+    centres: np.ndarray
+
+    def unlike(self, frames: tf.Tensor, answers: list[tf.Tensor], cosines: tf.Tensor) -> tf.Tensor:
+        """How far the learner's answers to the frames are from the teacher's, see above; between embeddings of other widths the
+        squared error of their cosines to the classes' centres (B, L), to one's own each."""
+        wanted = self.network(frames, training=False)
+        loss = sum(unlike(answers, wanted))
+        if answers[1].shape[1] != wanted[1].shape[1]:
+            wanted_cosines = tf.math.l2_normalize(wanted[1], 1) @ self.centres.T
+            loss += tf.reduce_mean(tf.reduce_sum((cosines - wanted_cosines) ** 2, 1))
+        return loss
+
+
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,
-          keep: Callable[[], None] | None = None, teacher: keras.Model | None = None) -> None:
+          keep: Callable[[], None] | None = None, teacher: Teacher | None = None) -> None:
     """Fit model and (built) head in place on `recipe.steps` batches. `keep()` is called now and then, to save the model.
 
-    `teacher`: a network with the same feature map's shape, whose answers to the same frames are learned as well.
+    `teacher`: its answers to the same frames are learned as well.
     """
     learner = twin(model, recipe.rounded)
     feature_net, embedding_net = split(learner)
@@ -135,7 +155,7 @@ def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: R
             noise = loudness(feature_map, target, has_heat)
             loss = arc + recipe.heat * heat + recipe.silence * noise
             if teacher:
-                loss += sum(unlike([feature_map, embedding], teacher(frames, training=False)))
+                loss += teacher.unlike(frames, [feature_map, embedding], cosines)
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         return arc, heat, noise, tf.reduce_mean(tf.cast(tf.argmax(cosines, 1, tf.int32) == labels, tf.float32))
 

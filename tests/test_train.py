@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.train import loudness, unlike
+from export.train import FAINT, Teacher, loudness, unlike
 
 
 def heard(activity, target, has_heat=1.0) -> float:
@@ -34,6 +34,12 @@ def test_turning_everything_down_does_not_help():
     assert heard(activity / 10, HAND) == pytest.approx(0.5)
 
 
+def test_a_faint_map_is_not_blamed_more_the_fainter_it_is():
+    activity = np.full((4, 4), 2.0)
+    activity[0, 0] = 4
+    assert heard(activity * FAINT / 40, HAND) == pytest.approx(0.05)
+
+
 def test_a_frame_whose_hand_is_somewhere_unknown_is_not_asked():
     assert heard(np.full((4, 4), 3.0), np.zeros((4, 4)), has_heat=0.0) == 0
 
@@ -46,7 +52,10 @@ def test_a_teacher_is_missed_by_the_angle_of_the_embedding_and_by_the_map():
     assert float(error) == pytest.approx(0.25)
 
 
-def test_a_teacher_of_another_width_teaches_its_map_alone():
-    maps = tf.fill((2, 3, 3, 4), 2.0)
-    turned, error = unlike([1.5 * maps, tf.ones((2, 5))], [maps, tf.ones((2, 7))])
+def test_a_teacher_of_another_width_teaches_its_map_and_its_cosines_to_the_classes():
+    maps, embedding, cosines = tf.fill((2, 3, 3, 4), 2.0), tf.ones((2, 5)), tf.constant([[0.0, 1.0], [1.0, 0.0]])
+    centres, said = np.eye(2, 7, dtype=np.float32), np.eye(2, 7, dtype=np.float32)[[1, 1]]  # the second is of class 1 to it
+    turned, error = unlike([1.5 * maps, embedding], [maps, said])
     assert float(turned) == 0 and float(error) == pytest.approx(0.25)
+    teacher = Teacher(lambda frames, training: [maps, tf.constant(3 * said)], centres)
+    assert float(teacher.unlike(maps, [1.5 * maps, embedding], cosines)) == pytest.approx(0.25 + 1)  # (0 + 2) / 2

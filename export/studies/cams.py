@@ -217,7 +217,7 @@ def row(heats: Heats, validation: Sequence[HeldOut], test: Sequence[HeldOut], ar
         return float(inside), float(np.mean([metrics.box_iou(box, f.box_xyxy) for (_, box), f in zip(found, frames)]))
 
     best = max(BOX_CANDIDATES, key=lambda t: judged(heats.validation, validation, t)[1])
-    return Row(heats.method, *judged(heats.test, test, best), round(float(best), 2), *areas)
+    return Row(heats.method, *judged(heats.test, test, best), round(float(best), 3), *areas)
 
 
 def find(heat: np.ndarray, frame: HeldOut, threshold: float) -> tuple[tuple[int, int] | None, Box | None]:
