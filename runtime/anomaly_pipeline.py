@@ -119,10 +119,7 @@ class AnomalyPipeline:
         inferred = perf_counter()
 
         cluster = int(np.argmax(bundle.cluster_centers @ embedding))
-        if anomaly.scorer == "embedding":
-            heat = self._heat(feature_map, cluster)
-        else:
-            heat = patch_heat(distances, anomaly)
+        heat = self._heat(feature_map, cluster) if anomaly.scorer == "embedding" else patch_heat(distances, anomaly)
         peak_xy, box_xyxy = peak_and_box(heat, bundle.box_threshold, size_wh) if value > anomaly.threshold else (None, None)
         done = perf_counter()
 
