@@ -1,7 +1,8 @@
 """Runs inside an emulated Pi, for scripts/bench_pi.py: the instructions of a frame, stage by stage, as lines of JSON.
 
-    python bench_guest.py count JOBS.json       under the plugin pi_count.so
-    python bench_guest.py memory BUNDLE FRAME   without it: resident bytes of a run of the demo over one frame
+    python bench_guest.py count JOBS.json             under the plugin pi_count.so, numpy and OpenCV held to one thread
+    python bench_guest.py count JOBS.json unlimited   the same, their threads left as a program finds them
+    python bench_guest.py memory BUNDLE FRAME         without it: resident bytes of a run of the demo over one frame
 
 The runtime is measured as it is: it times its own stages with time.perf_counter, and that is here a clock which says
 how many instructions the processor has executed. What warms up in the first N frames is left out: every figure is (what 2N
@@ -22,8 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ[name] = "1"
+UNLIMITED = "unlimited" in sys.argv
+if not UNLIMITED:
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = "1"
 
 import numpy as np  # noqa: E402
 
@@ -152,7 +155,8 @@ class Guest:
         import bench_peers
         import cv2
 
-        cv2.setNumThreads(1)
+        if not UNLIMITED:
+            cv2.setNumThreads(1)
         network = interpreters([model])[0]
         loop = bench_peers.FomoLoop(network) if kind == "fomo" else bench_peers.ReferenceLoop(network, folder and Path(folder))
         stages = Stages(self.clock)

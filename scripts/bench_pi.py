@@ -136,15 +136,20 @@ def fetch_mediapipe() -> None:
     wheel.unlink()
 
 
+def references(names: tuple[str, str]) -> list[Job]:
+    """The reference loop with its float network and with an integer one."""
+    given = {"kind": "reference", "folder": "bench/reference" if REFERENCE.is_dir() else None}
+    return [Job(what, "peer", {**given, "model": f"bench/networks/peers/reference-{kind}.tflite"})
+            for what, kind in zip(names, ("float", "int8"))]
+
+
 def jobs(bundle: str, every: bool) -> list[Job]:
     """What is counted on one processor with one interpreter; not `every`: the main rows alone."""
     networks = "bench/networks"
-    reference = {"kind": "reference", "folder": "bench/reference" if REFERENCE.is_dir() else None}
     found = [Job(OURS, "ours", {"bundle": bundle})]
     if (NETWORKS / "float").is_dir():
         found += [Job("ours float", "ours", {"bundle": bundle, "float_folder": f"{networks}/float"})]
-    found += [Job(what, "peer", {**reference, "model": f"{networks}/peers/reference-{kind}.tflite"})
-              for what, kind in zip(table.REFERENCES, ("float", "int8"))]
+    found += references(table.REFERENCES)
     found += [Job(table.FOMO, "peer", {"kind": "fomo", "model": f"{networks}/peers/fomo.tflite"})]
     if not every:
         return found
@@ -173,12 +178,13 @@ def python(interpreter: str) -> str:
     return f"bench/{environment(interpreter)}/bin/python"
 
 
-def count(bundle: str, interpreter: str, plan: list[Job], commit: str) -> list[Row]:
-    """Do the jobs in one process of the emulated Pi."""
+def count(bundle: str, interpreter: str, plan: list[Job], commit: str, *unlimited: str) -> list[Row]:
+    """Do the jobs in one process of the emulated Pi; with "unlimited" numpy's and OpenCV's threads are left as they are."""
     text = {"bundle": bundle, "frames": "bench/frames.npy", "count": N,
             "jobs": [{"what": job.what, "how": job.how, "with": job.given} for job in plan]}
     (GUEST / "jobs.json").write_text(json.dumps(text))
-    done = PI.run(python(interpreter), "bench/bench_guest.py", "count", "bench/jobs.json", plugin="/home/pi/bench/pi_count.so")
+    done = PI.run(python(interpreter), "bench/bench_guest.py", "count", "bench/jobs.json", *unlimited,
+                  plugin="/home/pi/bench/pi_count.so")
     rows = []
     for line in map(json.loads, done.stdout.splitlines()):
         what, stage = line["what"], line["stage"]
@@ -222,6 +228,8 @@ def measure(cpu: str, bundle: str, commit: str) -> list[Row]:
     for interpreter in ENVIRONMENTS:
         print(f"counting on {cpu}, {interpreter}", flush=True)
         rows += count(bundle, interpreter, jobs(bundle, every=first), commit)
+        rows += count(bundle, interpreter, [Job(table.UNLIMITED_OURS, "ours", {"bundle": bundle}),
+                                            *references(table.UNLIMITED_REFERENCES)], commit, "unlimited")
         rows += whole(bundle, interpreter, commit) if first else []
     if first:
         rows += count(bundle, TFLITE, curves(bundle), commit) + sizes(bundle, commit)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 TFLITE, LITERT = "tflite-runtime 2.14", "ai-edge-litert 1.4"
 OURS = "ours int8"
 REFERENCES = ("reference loop, float", "reference loop, integer port")
+# As their programs run: threads of numpy, scikit-learn and OpenCV that wait for work by spinning count as well.
+UNLIMITED_OURS, *UNLIMITED_REFERENCES = (f"{name}, threads not limited" for name in (OURS, *REFERENCES))
 FOMO, MEDIAPIPE = "FOMO-shaped, int8", "MediaPipe hands lite, bare"
 STAGES = ("preprocess", "invoke", "infer", "heatmap", "overlay", "json")  # of a frame; infer without its invokes
 HEADLESS = ("preprocess", "invoke", "infer", "heatmap")  # frame to label, heat and box
@@ -146,15 +148,15 @@ def targets(figures: Figures) -> list[Target]:
 
     drawn, headless = total(OURS, TFLITE, DRAWN), total(OURS, TFLITE, HEADLESS)
     bare, fomo = total(OURS, TFLITE, ("invoke",)), total(FOMO, LITERT, ("invoke",))
-    reference = [found for name in REFERENCES if (found := total(name, TFLITE, DRAWN))]
+    reference = [found for name in UNLIMITED_REFERENCES if (found := total(name, TFLITE, DRAWN))]
     memory = figures.get(OURS, TFLITE, MEMORY)
     return [
         Target(f"frame to overlay, {TFLITE}, M instructions", drawn, most=12),
         Target(f"frame to overlay, {LITERT}, M instructions", total(OURS, LITERT, DRAWN), most=7),
         Target(f"frame to overlay, {TFLITE}, times its bare invokes", ratio(drawn, bare), most=1.25),
         Target(f"headless, {TFLITE}, times its bare invokes", ratio(headless, bare), most=1.10),
-        Target(f"reference loop (the cheaper form), {TFLITE}, times ours with overlay",
-               ratio(min(reference, default=None), drawn), least=3.5),
+        Target(f"reference loop as it runs (the cheaper form, threads not limited), {TFLITE}, times ours with overlay",
+               ratio(min(reference, default=None), total(UNLIMITED_OURS, TFLITE, DRAWN)), least=3.5),
         Target(f"MediaPipe hands lite, its bare networks, {TFLITE}, times ours with overlay",
                ratio(total(MEDIAPIPE, TFLITE, ("invoke",)), drawn), least=15),
         Target(f"headless, {LITERT}, times the FOMO-shaped bare network", ratio(total(OURS, LITERT, HEADLESS), fomo), most=1.4),
