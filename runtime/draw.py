@@ -81,8 +81,8 @@ class Overlay:
         if not heat.any():
             return
         level = self._level(np.minimum(heat, FULL)).astype(np.uint8)
-        warm = level > COLDEST
-        (top, bottom), (left, right) = warm_span(warm), warm_span(np.ascontiguousarray(warm.T))
+        shown = level > COLDEST
+        (top, bottom), (left, right) = warm_span(shown), warm_span(np.ascontiguousarray(shown.T))
         if not bottom:
             return
         level = level[top:bottom, left:right]

@@ -1,7 +1,7 @@
 "use strict";
 
 // The look of the overlay is that of draw.py, so that the page and the window show the same.
-const STRONGEST_BLEND = 0.7;
+const STRONGEST_BLEND = 0.7, COLD_LEVEL = 26; // as in draw.py
 const BOX_COLOUR = "rgb(255 220 0)";
 const WINDOW_HEIGHT = 288; // pixels; what follows is given for an overlay of this height
 const BOX_WIDTH = 2, TEXT_HEIGHT = 16, TEXT_MARGIN = 5;
@@ -89,12 +89,12 @@ function sizeCanvas(width, height) {
   if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
 }
 
-// Blue, cyan, yellow, red, as heat_colours in draw.py; the share of the colour grows with the heat from exactly 0.
+// Blue, cyan, yellow, red, as heat_colours in draw.py; the share of the colour grows with the heat, from 0 at COLD_LEVEL.
 const HEAT_RGBA = new Uint8ClampedArray(4 * 256);
 for (let level = 0; level < 256; level++) {
   const x = level / 255;
   [3, 2, 1].forEach((middle, channel) => { HEAT_RGBA[4 * level + channel] = 255 * (1.5 - Math.abs(4 * x - middle)); });
-  HEAT_RGBA[4 * level + 3] = 255 * STRONGEST_BLEND * x;
+  HEAT_RGBA[4 * level + 3] = 255 * STRONGEST_BLEND * Math.max(0, level - COLD_LEVEL) / (255 - COLD_LEVEL);
 }
 
 // For each target pixel: the cell before it, the cell after it, and the share of the latter. Half-pixel centres.
