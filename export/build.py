@@ -137,9 +137,11 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         teacher = None
         if options.teacher or from_checkpoint or options.init.endswith(".weights.h5"):
             means = _class_means(knows, augmenter)
+            # random weights find an embedding of their own more quickly than another's
+            embeds = means.shape[1] == network.outputs[1].shape[-1] and options.init != "random"
             if options.teacher:
-                teacher = train.Teacher(knows, means)
-            if means.shape[1] == network.outputs[1].shape[-1] and (new or np.triu(means @ means.T, 1).max() < APART):
+                teacher = train.Teacher(knows, means, embeds)
+            if embeds and (new or np.triu(means @ means.T, 1).max() < APART):
                 head.centres.assign(means.T)
 
         def keep() -> None:

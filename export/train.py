@@ -102,20 +102,24 @@ def unlike(answers: list[tf.Tensor], wanted: list[tf.Tensor]) -> tuple[tf.Tensor
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network with a feature map of the learner's shape, and where its classes lie: (L, D), of unit length."""
+    """A network with a feature map of the learner's shape, and where its classes lie: (L, D), of unit length.
+
+    `embeds`: the learner is to have the teacher's embedding, of the same width and with the same centres; else its own.
+    """
 
     network: keras.Model
     centres: np.ndarray
+    embeds: bool
 
     def unlike(self, frames: tf.Tensor, answers: list[tf.Tensor], cosines: tf.Tensor) -> tf.Tensor:
-        """How far the learner's answers to the frames are from the teacher's, see above; between embeddings of other widths the
-        squared error of their cosines to the classes' centres (B, L), to one's own each."""
+        """How far the learner's answers to the frames are from the teacher's, see above; of an embedding of its own, the squared
+        error of its cosines to the classes' centres (B, L), to one's own each."""
         wanted = self.network(frames, training=False)
-        loss = sum(unlike(answers, wanted))
-        if answers[1].shape[1] != wanted[1].shape[1]:
-            wanted_cosines = tf.math.l2_normalize(wanted[1], 1) @ self.centres.T
-            loss += tf.reduce_mean(tf.reduce_sum((cosines - wanted_cosines) ** 2, 1))
-        return loss
+        turned, error = unlike(answers, wanted)
+        if self.embeds:
+            return turned + error
+        wanted_cosines = tf.math.l2_normalize(wanted[1], 1) @ self.centres.T
+        return error + tf.reduce_mean(tf.reduce_sum((cosines - wanted_cosines) ** 2, 1))
 
 
 def train(model: keras.Model, head: ArcFace, batches: Iterable[Batch], recipe: Recipe,

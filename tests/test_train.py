@@ -52,10 +52,16 @@ def test_a_teacher_is_missed_by_the_angle_of_the_embedding_and_by_the_map():
     assert float(error) == pytest.approx(0.25)
 
 
-def test_a_teacher_of_another_width_teaches_its_map_and_its_cosines_to_the_classes():
+def test_a_learner_with_an_embedding_of_its_own_is_taught_the_map_and_the_cosines_to_the_classes():
     maps, embedding, cosines = tf.fill((2, 3, 3, 4), 2.0), tf.ones((2, 5)), tf.constant([[0.0, 1.0], [1.0, 0.0]])
-    centres, said = np.eye(2, 7, dtype=np.float32), np.eye(2, 7, dtype=np.float32)[[1, 1]]  # the second is of class 1 to it
+    centres, said = np.eye(2, 7, dtype=np.float32), np.eye(2, 7, dtype=np.float32)[[1, 1]]  # both of class 1 to the teacher
     turned, error = unlike([1.5 * maps, embedding], [maps, said])
-    assert float(turned) == 0 and float(error) == pytest.approx(0.25)
-    teacher = Teacher(lambda frames, training: [maps, tf.constant(3 * said)], centres)
+    assert float(turned) == 0 and float(error) == pytest.approx(0.25), "of another width: the map alone can be compared"
+    teacher = Teacher(lambda frames, training: [maps, tf.constant(3 * said)], centres, embeds=False)
     assert float(teacher.unlike(maps, [1.5 * maps, embedding], cosines)) == pytest.approx(0.25 + 1)  # (0 + 2) / 2
+
+
+def test_a_learner_of_the_teacher_s_embedding_is_taught_that():
+    maps, said = tf.fill((2, 3, 3, 4), 2.0), tf.constant(np.eye(2, 7, dtype=np.float32)[[1, 1]])
+    teacher = Teacher(lambda frames, training: [maps, said], np.eye(2, 7, dtype=np.float32), embeds=True)
+    assert float(teacher.unlike(maps, [maps, said[:, ::-1]], tf.zeros((2, 2)))) == pytest.approx(1)
