@@ -15,7 +15,7 @@ from .errors import FrameError
 PIXEL = np.dtype(np.uint32)  # a pixel in one piece, R, G and B, and with it the byte that follows
 QUARTER = np.array([2], np.uint16)  # bits; numpy converts a plain 2 every time
 HALF_RANGE = 128
-SIZES = 8  # of frames, whose tables are kept: closer looks come in five
+SIZES = 4  # of frames, whose tables are kept
 TURNS = 8  # at least, in which Nearest copies; more cost calls, fewer more of the repair at the end
 FRAME = "a uint8 numpy array (H, W, 3), RGB, of at least one pixel"
 

@@ -10,14 +10,13 @@ closer one places peak and box; the heat that is shown stays that of the whole f
 """
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .box import peak_and_box, window
+from .box import peak_and_box
 from .bundle import Bundle, load_bundle
 from .heatmap import ActivationMaps, weighted_sums
 from .image import NetworkInput
@@ -26,8 +25,7 @@ from .quantize import Quantization, pixel_table
 from .results import NONE_LABEL, Box, Result, milliseconds
 from .scoring import classify, lead, unit_length
 
-CLOSER_FILL = 1.3  # of the closer look's window the box fills 1 / 1.3
-EIGHTHS = 3, 7  # of the frame's sides: least and largest window; whole eighths are cheap to stretch
+SIXTEENTHS = 10  # of the frame's sides, that a closer look sees
 
 
 class Networks(Protocol):
@@ -122,7 +120,19 @@ class Look(NamedTuple):
 
 
 def closer_window(box: Box | None, size_wh: tuple[int, int]) -> Box:
-    """Where the closer look goes: around the box, or at the middle of the frame where there is none."""
+    """Where the closer look goes: to the box, or to the middle of the frame where there is none.
+
+    Always as large, and from one sixteenth of the frame or another: where boxes differ by a few pixels, as those of int8 and
+    float do, the same is looked at, and the same is said.
+    """
     box = box or Box(0, 0, *size_wh)
-    share = CLOSER_FILL * max((box.x1 - box.x0) / size_wh[0], (box.y1 - box.y0) / size_wh[1])
-    return window(box, size_wh, min(max(ceil(8 * share), EIGHTHS[0]), EIGHTHS[1]) / 8)
+    (x0, x1), (y0, y1) = (part_of(size, (first + end) / 2) for size, first, end in zip(size_wh, box[:2], box[2:]))
+    return Box(x0, y0, x1, y1)
+
+
+def part_of(size: int, middle: float) -> tuple[int, int]:
+    """SIXTEENTHS of `size` pixels, around `middle` as far as that fits, as (first, end)."""
+    part = max(1, SIXTEENTHS * size // 16)
+    sixteenth = min(max(round(16 * middle / size - SIXTEENTHS / 2), 0), 16 - SIXTEENTHS)
+    first = min(sixteenth * size // 16, size - part)
+    return first, first + part

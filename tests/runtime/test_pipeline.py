@@ -93,10 +93,9 @@ def test_an_unsure_frame_is_looked_at_closer_where_it_is_warm(by_hand, warm_corn
     assert (result.looks, result.label) == (2, "gu")
     assert result.scores["gu"] == pytest.approx(1 / (1 + np.exp(16 * (0.3 - 0.9))))
     np.testing.assert_allclose(result.embedding, [0.8, 0.6], rtol=1e-6)  # of the whole frame
-    # the first look's box is the corner's quarter, so the window has 6 eighths of the frame; in it the hand is lower right
-    part = closer_window(Box(0, 0, 80, 40), (160, 80))
-    assert part == Box(0, 0, 120, 60)
-    assert (result.box_xyxy, result.peak_xy) == (Box(60, 30, 120, 60), (90, 45))
+    # the first look's box is the corner's quarter, so the window is in that corner; in it the hand is lower right
+    assert closer_window(Box(0, 0, 80, 40), (160, 80)) == Box(0, 0, 100, 50)
+    assert (result.box_xyxy, result.peak_xy) == (Box(50, 25, 100, 50), (75, 37))
 
 
 @pytest.mark.parametrize("embedding", [[4, 0], [0, 4]], ids=["gu", "none"])
@@ -108,7 +107,7 @@ def test_a_sure_frame_is_looked_at_once(by_hand, warm_corner, embedding):
 def test_the_closer_look_may_find_the_hand_that_the_first_missed(by_hand, warm_corner):
     networks = TwoLooks((warm_corner, [3, 4]), (warm_corner, [4, 0]))  # the first is none by a little, and so cold
     result = Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8))
-    assert (result.label, result.box_xyxy) == ("gu", Box(10, 5, 80, 40))  # in the middle seven eighths
+    assert (result.label, result.box_xyxy) == ("gu", Box(30, 15, 80, 40))  # in the middle
 
 
 def test_two_looks_may_agree_on_none(by_hand, warm_corner):
@@ -127,15 +126,25 @@ def test_a_closer_look_that_finds_no_heat_leaves_the_box_where_it_was(by_hand, w
 @pytest.mark.parametrize(
     "box, expected",
     [
-        (None, Box(10, 5, 150, 75)),  # nothing was warm: seven eighths, the middle
-        (Box(0, 0, 160, 80), Box(10, 5, 150, 75)),
-        (Box(80, 40, 84, 42), Box(52, 26, 112, 56)),  # never less than three eighths
-        (Box(150, 0, 160, 8), Box(100, 0, 160, 30)),  # shifted to lie inside
-        (Box(0, 0, 1, 1), Box(0, 0, 60, 30)),
+        (None, Box(30, 15, 130, 65)),  # nothing was warm: the middle
+        (Box(0, 0, 160, 80), Box(30, 15, 130, 65)),
+        (Box(80, 40, 84, 42), Box(30, 15, 130, 65)),
+        (Box(86, 40, 90, 42), Box(40, 15, 140, 65)),  # a sixteenth farther
+        (Box(150, 0, 160, 8), Box(60, 0, 160, 50)),  # to lie inside
+        (Box(0, 0, 1, 1), Box(0, 0, 100, 50)),
     ],
 )
 def test_the_closer_look_goes_around_the_box(box, expected):
     assert closer_window(box, (160, 80)) == expected
+
+
+def test_a_closer_look_sees_as_much_of_any_frame_and_lies_inside():
+    rng = np.random.default_rng(0)
+    for width, height in [(1, 1), (3, 2), (641, 479), (1920, 1080)]:
+        for x, y in rng.random((50, 2)):
+            window = closer_window(Box(int(x * width), int(y * height), int(x * width) + 1, int(y * height) + 1), (width, height))
+            assert 0 <= window.x0 < window.x1 <= width and 0 <= window.y0 < window.y1 <= height
+            assert (window.x1 - window.x0, window.y1 - window.y0) == (max(1, 10 * width // 16), max(1, 10 * height // 16))
 
 
 @pytest.mark.parametrize("embedding", [[3, 4], [0, 0], [-4, 0]], ids=["near none", "zero", "near nothing"])
