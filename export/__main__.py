@@ -42,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--backbone", default=None, help="one of export/model.py (default: its BACKBONE)")
     top.add_argument("--loss", choices=["arcface", "triplet"], default="arcface", help="of the embedding (default %(default)s)")
     top.add_argument("--teacher", type=Path, default=None, metavar="FILE.keras",
-                     help="a float network of the same --size and classes, whose feature map is learned as well, and its embedding "
-                          "or, where that is of another width, its cosines to the classes (models/janken-float.keras)")
+                     help="a float network of the same --size and classes, whose feature map is learned as well, and its "
+                          "embedding or, from random weights, its cosines to the classes (models/janken-float.keras)")
     top.add_argument("--out", type=Path, default=Path("dist"), help="folder for the bundle (default %(default)s)")
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--steps", type=int, default=None,
