@@ -112,8 +112,8 @@ class Teacher:
     embeds: bool
 
     def unlike(self, frames: tf.Tensor, answers: list[tf.Tensor], cosines: tf.Tensor) -> tf.Tensor:
-        """How far the learner's answers to the frames are from the teacher's, see above; of an embedding of its own, the squared
-        error of its cosines to the classes' centres (B, L), to one's own each."""
+        """How far the learner's answers to the frames are from the teacher's, see above; for an embedding of its own, the
+        squared error of its cosines to the classes' centres (B, L), to one's own each."""
         wanted = self.network(frames, training=False)
         turned, error = unlike(answers, wanted)
         if self.embeds:

@@ -142,7 +142,8 @@ def test_a_closer_look_sees_as_much_of_any_frame_and_lies_inside():
     rng = np.random.default_rng(0)
     for width, height in [(1, 1), (3, 2), (641, 479), (1920, 1080)]:
         for x, y in rng.random((50, 2)):
-            window = closer_window(Box(int(x * width), int(y * height), int(x * width) + 1, int(y * height) + 1), (width, height))
+            x0, y0 = int(x * width), int(y * height)
+            window = closer_window(Box(x0, y0, x0 + 1, y0 + 1), (width, height))
             assert 0 <= window.x0 < window.x1 <= width and 0 <= window.y0 < window.y1 <= height
             assert (window.x1 - window.x0, window.y1 - window.y0) == (max(1, 10 * width // 16), max(1, 10 * height // 16))
 
