@@ -24,7 +24,7 @@ from .store import Store
 from .work import Job, Unreadable, annotate, list_photos
 
 # The lowest tenth at which 98 % of the boxes in validation photos are right, parts of them without a hand included.
-CONFIDENCE = 0.9
+CONFIDENCE = 0.7
 INTERRUPTED = 130  # as shells say it
 
 EPILOG = """\
