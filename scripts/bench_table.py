@@ -13,7 +13,8 @@ TFLITE, LITERT = "tflite-runtime 2.14", "ai-edge-litert 1.4"
 OURS = "ours int8"
 REFERENCES = ("reference loop, float", "reference loop, integer port")
 # As their programs run: threads of numpy, scikit-learn and OpenCV that wait for work by spinning count as well.
-UNLIMITED_OURS, *UNLIMITED_REFERENCES = (f"{name}, threads not limited" for name in (OURS, *REFERENCES))
+UNLIMITED = ", threads not limited"
+UNLIMITED_OURS, *UNLIMITED_REFERENCES = (name + UNLIMITED for name in (OURS, *REFERENCES))
 FOMO, MEDIAPIPE = "FOMO-shaped, int8", "MediaPipe hands lite, bare"
 STAGES = ("preprocess", "invoke", "infer", "heatmap", "overlay", "json")  # of a frame; infer without its invokes
 HEADLESS = ("preprocess", "invoke", "infer", "heatmap")  # frame to label, heat and box
@@ -99,9 +100,9 @@ def last_run(rows: list[Row]) -> list[Row]:
 
 
 def changes(rows: list[Row], before: list[Row]) -> list[str]:
-    """What got cheaper or dearer than in the run before, by more than WORTH_SAYING; and what is no longer counted."""
-    old = {row[1:4]: row.value for row in before}
-    new = {row[1:4]: row.value for row in rows}
+    """What got cheaper or dearer than in the run before, by more than WORTH_SAYING; and what is no longer counted. How long
+    threads wait differs from run to run: those loops are left out."""
+    old, new = ({row[1:4]: row.value for row in of if not row.what.endswith(UNLIMITED)} for of in (before, rows))
     lines = []
     for key, value in new.items():
         if old.get(key) and abs(value / old[key] - 1) > WORTH_SAYING:
