@@ -20,6 +20,7 @@ import pytest
 from calibration.annotation import figures
 from calibration.heldout import HeldOut, from_photos
 from calibration.photos import scan, split
+from runtime.annotate.cli import CONFIDENCE
 from runtime.annotate.journal import NAME
 from runtime.annotate.look import Looker
 from runtime.annotate.records import Instance
@@ -216,7 +217,7 @@ def test_other_settings_and_twins_and_empty_folders_are_refused(photos, tmp_path
     out = tmp_path / "out"
     annotate(photos, "voc", out)
     other = annotate(photos, "voc", out, "--confidence", "0.5")
-    assert other.returncode == 2 and "given confidence 0.5, expected confidence 0.9" in other.stderr
+    assert other.returncode == 2 and f"given confidence 0.5, expected confidence {CONFIDENCE}" in other.stderr
     write_photo(photos / "none.jpg")
     twins = annotate(photos, "yolo", tmp_path / "twins")
     assert twins.returncode == 2 and "none.jpg, none.png" in twins.stderr
