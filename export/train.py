@@ -23,7 +23,7 @@ from export.triplet import triplet_loss
 from export.twin import twin
 
 KEEP_EVERY = 500  # batches
-FAINT = 0.1  # mean activity of the map on hands, of 6; a taught one has about 0.7
+FAINT = 0.1  # mean activity of the map on hands, of 6; a taught one has about 0.7 where it is loudest
 
 
 @dataclass(frozen=True)

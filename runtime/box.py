@@ -46,9 +46,10 @@ def vertex(values: Sequence[float], peak: int) -> float:
 
 def span(values: Sequence[float], peak: int, level: float, pixels: int) -> tuple[int, int]:
     """The pixels, of `pixels`, that the warm run around the cell `peak` touches, as (first, end), end exclusive."""
-    middle, scale = peak + 0.5, pixels / len(values)
-    first = floor((middle - reach(values[peak::-1], level)) * scale)
-    return first, max(first + 1, ceil((middle + reach(values[peak:], level)) * scale))
+    middle, cells = peak + 0.5, len(values)
+    # multiplied first: then all cells are exactly all pixels
+    first = floor((middle - reach(values[peak::-1], level)) * pixels / cells)
+    return first, max(first + 1, ceil((middle + reach(values[peak:], level)) * pixels / cells))
 
 
 def reach(values: Sequence[float], level: float) -> float:
@@ -60,12 +61,3 @@ def reach(values: Sequence[float], level: float) -> float:
         if outer < level:
             return i + (inner - level) / (inner - outer)
     return len(values) - 0.5
-
-
-def window(box: Box, size_wh: tuple[int, int], share: float) -> Box:
-    """The part of a picture of size_wh that has `share` of its sides, the box in its middle, shifted to lie inside."""
-    width, height = size_wh
-    part_w, part_h = max(1, round(width * share)), max(1, round(height * share))
-    x0 = min(max((box.x0 + box.x1 - part_w) // 2, 0), width - part_w)
-    y0 = min(max((box.y0 + box.y1 - part_h) // 2, 0), height - part_h)
-    return Box(x0, y0, x0 + part_w, y0 + part_h)

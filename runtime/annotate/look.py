@@ -10,7 +10,6 @@ from itertools import islice
 
 import numpy as np
 
-from ..box import window
 from ..heatmap import Enlarger
 from ..pipeline import Pipeline
 from ..results import NONE_LABEL, Box, Result
@@ -105,3 +104,12 @@ def to_pixels(cells: Box, shape_hw: tuple[int, int], size_wh: tuple[int, int]) -
 def scale_span(first: int, end: int, cells: int, pixels: int) -> tuple[int, int]:
     """Cells [first, end) of `cells` as the pixels they touch, of `pixels`: never outside, never less than one."""
     return first * pixels // cells, -(-end * pixels // cells)
+
+
+def window(box: Box, size_wh: tuple[int, int], share: float) -> Box:
+    """The part of a picture of size_wh that has `share` of its sides, the box in its middle, shifted to lie inside."""
+    width, height = size_wh
+    part_w, part_h = max(1, round(width * share)), max(1, round(height * share))
+    x0 = min(max((box.x0 + box.x1 - part_w) // 2, 0), width - part_w)
+    y0 = min(max((box.y0 + box.y1 - part_h) // 2, 0), height - part_h)
+    return Box(x0, y0, x0 + part_w, y0 + part_h)

@@ -38,6 +38,12 @@ def test_an_even_heat_fills_the_frame():
     assert peak_and_box(heat([0.5, 0.5], [0.5, 0.5]), 0.45, (31, 17))[1] == Box(0, 0, 31, 17)
 
 
+@pytest.mark.parametrize("cells", range(1, 65))
+def test_an_even_heat_ends_where_the_frame_does_whatever_their_sizes(cells):
+    for pixels in range(1, 2000, 7):
+        assert span([1.0] * cells, cells // 2, level=0.5, pixels=pixels) == (0, pixels)
+
+
 def test_rows_and_columns_are_not_mixed_up():
     peak_xy, box = peak_and_box(heat([0, 0, 0, 1]), 0.5, (40, 10))
     assert box == Box(30, 0, 40, 10)
