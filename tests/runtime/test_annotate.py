@@ -13,7 +13,7 @@ import pytest
 from runtime.annotate.boxes import best_box, bounds, flood, islands, overlap
 from runtime.annotate.formats import FORMATS
 from runtime.annotate.journal import NAME, Journal, write_atomically
-from runtime.annotate.look import Looker, around
+from runtime.annotate.look import Looker, around, scale_span
 from runtime.annotate.progress import Progress
 from runtime.annotate.records import FIXED, KEPT, REJECTED, Instance, Record
 from runtime.annotate.store import Store
@@ -119,6 +119,12 @@ RED, GREEN = (255, 0, 0), (0, 255, 0)
 def test_a_photo_with_nothing_has_no_instance(pipeline, draw, tighten):
     score, found = Looker(pipeline, tighten)(draw())
     assert found == [] and score > 0.9
+
+
+def test_cells_become_the_pixels_they_touch():
+    assert scale_span(0, 48, 48, 320) == (0, 320)
+    assert scale_span(1, 2, 48, 320) == (6, 14)  # 6.67 to 13.33
+    assert scale_span(3, 4, 48, 5) == (0, 1)
 
 
 def test_the_closer_look_is_tighter(pipeline, draw):
