@@ -65,7 +65,6 @@ SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of 
 # is smaller than a hand whose fingers are out.
 FILL, FIST_FILL = (0.28, 1.1), (0.17, 0.95)
 ARM_GOES_ON = 0.7  # of the arms that their picture's edge cuts off reach the frame's edge
-ARM_ALONE = 0.2  # of the frames without a hand show an arm whose hand is out of sight
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
 
@@ -89,8 +88,6 @@ class Augmenter:
             label = hand.pose if hand.pose in self.labels else NONE
             cutout = Cutout(hand.frame_rgb, hand.alpha, hand.hand_alpha, label, bounds(hand.hand_alpha))
             self.rendered.setdefault(label, []).append(cutout)
-        self.arms = [cutout for pool in (self.cutouts, self.rendered) for cutouts in pool.values() for cutout in cutouts
-                     if _edge(cutout.alpha).any() and ends_in_arm(cutout)]
         has = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered, "nothing": True}
         self.mix = {kind: share for kind, share in mix.items() if has[kind]}
 
@@ -127,10 +124,7 @@ class Augmenter:
         """(frame uint8 (H, W, 3), label, hand uint8 (H, W), or None where its place is unknown), before the light changes."""
         kind = self._pick(list(self.mix), np.array(list(self.mix.values())))
         if kind == "nothing":
-            place = self.background()
-            if self.arms and self.rng.random() < ARM_ALONE:
-                place = self._with_arm(place, self.arms[self.rng.integers(len(self.arms))])
-            return place, NONE, np.zeros(self.size_wh[::-1], np.uint8)
+            return self.background(), NONE, np.zeros(self.size_wh[::-1], np.uint8)
         pool = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered}[kind]
         names = sorted(pool)
         label = self._pick(names, np.array([0.25 if name == NONE else 1.0 for name in names]))
@@ -156,32 +150,17 @@ class Augmenter:
 
     def _over_background(self, cutout: Cutout) -> tuple[np.ndarray, np.ndarray]:
         matrix = self._warp(cutout.box_xyxy, fill_of(cutout.label), degrees=35)
+        hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         # a small hand is seen with its whole forearm: where the cutout ends, the arm goes on
         goes_on = ends_in_arm(cutout) and self.rng.random() < ARM_GOES_ON
-        frame = self._over(self.background(), cutout, matrix, goes_on)
-        return frame, cv2.warpAffine(cutout.hand, matrix, self.size_wh)
-
-    def _over(self, place: np.ndarray, cutout: Cutout, matrix: np.ndarray, goes_on: bool = True) -> np.ndarray:
-        hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh,
                                borderMode=cv2.BORDER_REPLICATE if goes_on else cv2.BORDER_CONSTANT)
+        hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
         if self.rng.random() < 0.5:  # hand and place were not lit alike
             hand_rgb = _relight(hand_rgb, self.rng)
         soft = cv2.GaussianBlur(alpha, (3, 3), 0).astype(np.uint16)[..., None]
-        return ((hand_rgb * soft + place * (255 - soft)) // 255).astype(np.uint8)
-
-    def _with_arm(self, place: np.ndarray, cutout: Cutout) -> np.ndarray:
-        """The cutout over a place, moved along its arm until its hand has just left the frame."""
-        matrix = self._warp(cutout.box_xyxy, fill_of(cutout.label), degrees=35)
-        x0, y0, x1, y1 = cutout.box_xyxy
-        corners = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], float) @ matrix[:, :2].T + matrix[:, 2]
-        ends = np.argwhere(_edge(cutout.alpha))[:, ::-1].mean(axis=0) @ matrix[:, :2].T + matrix[:, 2]
-        away = corners.mean(axis=0) - ends
-        away /= max(np.linalg.norm(away), 1e-6)
-        with np.errstate(divide="ignore"):  # along x and y, out of the side that lies ahead
-            far = np.where(away > 0, np.array(self.size_wh) - corners.min(axis=0), corners.max(axis=0)) / np.abs(away)
-        matrix[:, 2] += away * far.min()
-        return self._over(place, cutout, matrix)
+        frame = (hand_rgb * soft + self.background() * (255 - soft)) // 255
+        return frame.astype(np.uint8), hand
 
     def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:
         """2x3 matrix source -> input: the box fills a random share of the frame, anywhere in it, turned and mirrored.
@@ -296,13 +275,6 @@ def ends_in_arm(cutout: Cutout) -> bool:
     """Whether nothing but the arm touches the edge of the cutout's picture; a corner would go on as a wedge."""
     corners = cutout.alpha[[0, 0, -1, -1], [0, -1, 0, -1]]
     return not corners.any() and not any(edge.any() for edge in (*cutout.hand[[0, -1]], *cutout.hand[:, [0, -1]].T))
-
-
-def _edge(mask: np.ndarray) -> np.ndarray:
-    """The mask, but for what lies inside of its outermost pixels."""
-    edge = mask.copy()
-    edge[1:-1, 1:-1] = 0
-    return edge
 
 
 def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:

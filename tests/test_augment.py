@@ -65,27 +65,6 @@ def test_an_arm_goes_on_to_the_edge_of_the_frame(monkeypatch):
     assert arms_that_touch() < 0.5
 
 
-def test_an_arm_alone_shows_no_hand():
-    """The arm is grey here, the hand white, and where its picture ends the arm's last row goes on."""
-    cutout = raised(arm=slice(20, 44))
-    cutout.frame_rgb[60:] = 100
-    made = augmenter()
-    black = np.zeros((96, 96, 3), np.uint8)
-    frames = [made._with_arm(black, cutout) for _ in range(100)]
-    assert np.mean([(frame > 30).any() for frame in frames]) > 0.9, "an arm is seen"
-    assert np.mean([(frame > 150).sum() > 30 for frame in frames]) < 0.1, "and hardly a pixel of the hand"
-
-
-def test_some_frames_without_a_hand_show_an_arm(monkeypatch):
-    made = augmenter(mix={"nothing": 1.0})
-    assert not made.arms, "this photo has no mask, and so no arm"
-    made.arms, made.background = [raised()], lambda: np.zeros((96, 96, 3), np.uint8)
-    monkeypatch.setattr(augment, "ARM_ALONE", 0.5)
-    frames, labels, hands = zip(*(made.compose() for _ in range(60)))
-    assert 10 < sum(frame.any() for frame in frames) < 50, "neither never nor always"
-    assert set(labels) == {"none"} and not any(hand.any() for hand in hands)
-
-
 def test_a_fist_is_smaller_than_an_open_hand_across_the_same_room():
     made = augmenter()
     sides = {label: [np.sqrt((made._over_background(raised(label))[1] > 127).sum()) for _ in range(300)]
