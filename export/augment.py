@@ -150,17 +150,11 @@ class Augmenter:
 
     def _over_background(self, cutout: Cutout) -> tuple[np.ndarray, np.ndarray]:
         matrix = self._warp(cutout.box_xyxy, fill_of(cutout.label), degrees=35)
-        hand_rgb = cv2.warpAffine(cutout.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         # a small hand is seen with its whole forearm: where the cutout ends, the arm goes on
         goes_on = ends_in_arm(cutout) and self.rng.random() < ARM_GOES_ON
-        alpha = cv2.warpAffine(cutout.alpha, matrix, self.size_wh,
-                               borderMode=cv2.BORDER_REPLICATE if goes_on else cv2.BORDER_CONSTANT)
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
-        if self.rng.random() < 0.5:  # hand and place were not lit alike
-            hand_rgb = _relight(hand_rgb, self.rng)
-        soft = cv2.GaussianBlur(alpha, (3, 3), 0).astype(np.uint16)[..., None]
-        frame = (hand_rgb * soft + self.background() * (255 - soft)) // 255
-        return frame.astype(np.uint8), hand
+        light = _light(self.rng) if self.rng.random() < 0.5 else np.ones(3)  # hand and place were not lit alike
+        return lay_over(self.background(), cutout.frame_rgb, cutout.alpha, matrix, light, goes_on), hand
 
     def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:
         """2x3 matrix source -> input: the box fills a random share of the frame, anywhere in it, turned and mirrored.
@@ -217,9 +211,7 @@ class Augmenter:
 
     def _with_person(self, place: np.ndarray, person: RenderedPerson) -> np.ndarray:
         matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12)
-        alpha = cv2.warpAffine(person.alpha, matrix, self.size_wh).astype(np.uint16)[..., None]
-        frame = cv2.warpAffine(person.frame_rgb, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
-        return ((frame * alpha + place * (255 - alpha)) // 255).astype(np.uint8)
+        return lay_over(place, person.frame_rgb, person.alpha, matrix)
 
     def _crop(self, frame_rgb: np.ndarray) -> np.ndarray:
         height, width = frame_rgb.shape[:2]
@@ -264,6 +256,26 @@ class Augmenter:
     def batch(self, batch_size: int) -> Batch:
         frames, labels, heat, has_heat = zip(*(self.sample() for _ in range(batch_size)))
         return Batch(np.stack(frames), np.array(labels, np.int32), np.stack(heat), np.array(has_heat, np.float32))
+
+
+def lay_over(place: np.ndarray, frame_rgb: np.ndarray, alpha: np.ndarray, matrix: np.ndarray,
+             light: np.ndarray | float = 1.0, goes_on: bool = False) -> np.ndarray:
+    """uint8 (H, W, 3): `place` with what `alpha` (h, w) covers of `frame_rgb` (h, w, 3) laid over it by `matrix` (2x3).
+
+    Colours are multiplied by their cover before they are shrunk and turned, so that nothing of what lay around them comes in: a
+    drawn hand has black there, and a hand with a dark outline is easier to learn than any hand is.
+    """
+    scale = min(1.0, 2 * np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    layer = np.dstack([cv2.multiply(frame_rgb, cv2.merge([alpha] * 3), scale=1 / 255), alpha])
+    if scale < 1:  # areas, as a camera's pixels are; the warp below only looks at the nearest four
+        height, width = alpha.shape
+        layer = cv2.resize(layer, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+        grown = np.array([width / layer.shape[1], height / layer.shape[0]])
+        matrix = np.column_stack([matrix[:, :2] * grown, matrix[:, 2] + matrix[:, :2] @ (grown / 2 - 0.5)])
+    border = cv2.BORDER_REPLICATE if goes_on else cv2.BORDER_CONSTANT
+    layer = cv2.warpAffine(layer, matrix, place.shape[1::-1], borderMode=border)
+    cover = layer[..., 3:].astype(np.float32)
+    return np.rint(np.minimum(layer[..., :3] * light, cover) + place * (1 - cover / 255)).astype(np.uint8)
 
 
 def fill_of(label: str) -> tuple[float, float]:
@@ -318,6 +330,6 @@ def _blur(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _relight(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    gain = np.exp(rng.uniform(-0.9, 0.3) + rng.normal(0, 0.08, 3))
-    return np.clip(frame_rgb * gain, 0, 255).astype(np.uint8)
+def _light(rng: np.random.Generator) -> np.ndarray:
+    """Factors of red, green and blue."""
+    return np.exp(rng.uniform(-0.9, 0.3) + rng.normal(0, 0.08, 3))

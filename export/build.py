@@ -133,20 +133,22 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     if steps:
         head = ArcFace(len(augmenter.labels))
         head.build((None, network.outputs[1].shape[-1]))
-        knows = load_teacher(options.teacher, network) if options.teacher else network
-        teacher = None
-        if options.teacher or from_checkpoint or options.init.endswith(".weights.h5"):
-            means = _class_means(knows, augmenter)
+        teacher = means = None
+        if options.teacher:
+            knows = load_teacher(options.teacher, network)
+            teacher_means = _class_means(knows, augmenter)
             # random weights find an embedding of their own more quickly than another's
-            embeds = means.shape[1] == network.outputs[1].shape[-1] and options.init != "random"
-            if options.teacher:
-                teacher = train.Teacher(knows, means, embeds)
-            if embeds and (new or np.triu(means @ means.T, 1).max() < APART):
-                head.centres.assign(means.T)
+            embeds = knows.outputs[1].shape == network.outputs[1].shape and options.init != "random"
+            teacher = train.Teacher(knows, teacher_means, embeds)
+            means = teacher_means if embeds else None
+        if means is None and (from_checkpoint or options.init.endswith(".weights.h5")):
+            means = _class_means(network, augmenter)
+        if means is not None and (new or np.triu(means @ means.T, 1).max() < APART):
+            head.centres.assign(means.T)
 
         def keep() -> None:
             model.keep(network, options.save_checkpoint, seen)
-        if new:
+        if new or options.init == "imagenet":
             model.hold_early(network)
         train.train(network, head, augmenter.batches(recipe.batch_size, steps), recipe,
                     keep if options.save_checkpoint else None, teacher)

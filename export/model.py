@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from calibration.photos import DataError
+from export import efficientnet_lite
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ BACKBONES = {
     "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
     "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
+    # too dear for a Pi: a teacher (--teacher)
+    "efficientnet_lite0": Backbone(efficientnet_lite.build, "block_5_depthwise", "block_11_expand", "block_15_project_BN"),
 }
 BACKBONE = "mobilenet_v2_0.5_trimmed"
 FEATURE_LAYER, CHANNELS = "feature_map", 96

@@ -111,3 +111,28 @@ def test_pictures_of_a_folder_and_of_an_empty_one(tmp_path):
     cv2.imwrite(str(tmp_path / "deep" / "a.png"), np.zeros((40, 600, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("no picture")
     assert [picture.shape for picture in photos.pictures(tmp_path)] == [(32, 480, 3)]
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.8, 1.5])
+def test_what_is_laid_over_a_place_brings_no_outline_along(scale):
+    """A disc of the place's own colour, with black around it as drawn hands have: nobody can tell that it is there."""
+    alpha = np.zeros((128, 128), np.uint8)
+    cv2.circle(alpha, (64, 64), 40, 255, -1, cv2.LINE_AA)
+    disc = np.where(alpha[..., None] > 0, 200, 0).astype(np.uint8).repeat(3, axis=2)
+    matrix = np.column_stack([cv2.getRotationMatrix2D((64, 64), 30, scale)[:, :2] * (1, 0.9), [20.0, 60.0]])
+    laid = augment.lay_over(np.full((80, 96, 3), 200, np.uint8), disc, alpha, matrix)
+    assert np.abs(laid.astype(int) - 200).max() <= 4
+
+
+def test_what_is_laid_over_lies_where_its_mask_does():
+    alpha = np.zeros((120, 160), np.uint8)
+    alpha[30:80, 50:120] = 255
+    white = np.full((120, 160, 3), 255, np.uint8)
+    for scale in (0.2, 0.45, 1.0):
+        matrix = cv2.getRotationMatrix2D((80, 60), 20, scale)
+        mask = cv2.warpAffine(alpha, matrix, (160, 120)) / 255.0
+        laid = augment.lay_over(np.zeros((120, 160, 3), np.uint8), white, alpha, matrix)[..., 0] / 255.0
+        assert np.abs(laid - mask).sum() / mask.sum() < 0.08
+        ys, xs = np.indices(mask.shape)
+        for axis in (ys, xs):
+            assert (laid * axis).sum() / laid.sum() == pytest.approx((mask * axis).sum() / mask.sum(), abs=0.15)

@@ -162,6 +162,23 @@ def test_the_classes_decide_how_far_training_goes_from_the_checkpoint(monkeypatc
     assert asked == [(build.CHECKPOINT_STEPS, build.CHECKPOINT_RATE, True), (build.NEW_STEPS, build.NEW_RATE, False)]
 
 
+def test_a_learner_s_own_centres_go_on_below_a_teacher_of_another_width(monkeypatch, tmp_path):
+    caught = []
+    network, wide = (build.model.build(name, "random", (64, 64)) for name in ("mobilenet_v2_0.35", "mobilenet_v2_1.0"))
+    monkeypatch.setattr(train, "train", lambda network, head, batches, recipe, keep, teacher: caught.append((head, teacher)))
+    monkeypatch.setattr(build, "load_teacher", lambda path, network: wide)
+    monkeypatch.setattr(build, "_class_means", lambda of, augmenter: np.eye(4, of.outputs[1].shape[-1], dtype=np.float32))
+    folder = shapes(tmp_path / "gu", ["gu", "choki", "pa"], 4)
+    kept, frames = photos_module.load(photos_module.scan([folder]))
+    augmenter = Augmenter(kept, frames, [], photos_module.labels_of(kept), (64, 64), (8, 8), 0)
+    for init in ("hands.weights.h5", "random"):
+        build.teach(network, augmenter, parser().parse_args(["--init", init, "--teacher", "wide.keras"]), {})
+    (learned, teacher), (new, _) = caught
+    assert not teacher.embeds and teacher.centres.shape == (4, wide.outputs[1].shape[-1])
+    np.testing.assert_array_equal(learned.centres, np.eye(network.outputs[1].shape[-1], 4))
+    assert np.abs(np.array(new.centres) - np.eye(network.outputs[1].shape[-1], 4)).max() > 0.1, "random ones"
+
+
 # --- from photos to a bundle ----------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from export.rendering import light
 from export.rendering.hand_poses import THUMB_MM, draw_skeleton
 from export.rendering.render import HAND_SHARE, POSES, contact_sheet, render_background, render_hand
 
@@ -120,3 +121,21 @@ def test_backgrounds_differ():
 def test_contact_sheet_holds_every_pose_and_backgrounds():
     sheet = contact_sheet(np.random.default_rng(0), size=32, columns=3, rows=1)
     assert sheet.shape == (32 * (len(POSES) + 1), 32 * 3, 3)
+
+
+def test_a_ball_has_no_hollow_at_its_outline_and_two_balls_have_one_between_them():
+    ys, xs = np.indices((160, 160), np.float32)
+    height = np.full((160, 160), -np.inf, np.float32)
+    normal = np.zeros((160, 160, 3), np.float32)
+    for x in (50, 110):  # of radius 32, so that they just overlap
+        offset = np.dstack([xs - x, ys - 80]) / 32
+        up = 1 - (offset ** 2).sum(axis=2)
+        front = (up > 0) & (32 * np.sqrt(np.maximum(up, 0)) > height)
+        height[front] = 32 * np.sqrt(up[front])
+        normal[front] = np.dstack([offset, np.sqrt(np.maximum(up, 0))])[front]
+    solid = np.isfinite(height)
+    hidden = np.zeros((160, 160))
+    hidden[solid] = light._hollows(np.where(solid, height, 0), solid, normal[solid], hand_px=150)
+    outer = hidden[:, :60][solid[:, :60]]  # the left half of the left ball, and a little more
+    assert outer.max() < 0.1
+    assert hidden[80, 79:82].max() > 0.5

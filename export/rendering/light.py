@@ -59,13 +59,19 @@ def _shadow(depth: np.ndarray, direction: np.ndarray, reach_px: float) -> np.nda
     return cv2.GaussianBlur(np.minimum(taken, 1), (0, 0), 1.2)
 
 
-def _hollows(depth_px: np.ndarray, solid: np.ndarray, hand_px: float) -> np.ndarray:
-    """Return 0 or more (M,): how far each pixel lies below what is around it, at two sizes."""
-    depth = depth_px[solid]
-    hidden = np.zeros_like(depth)
+def _hollows(depth_px: np.ndarray, solid: np.ndarray, normal: np.ndarray, hand_px: float) -> np.ndarray:
+    """Return 0 or more (M,): how far each pixel lies below what is around it, at two sizes.
+
+    At an outline all that is around lies inwards, and higher by the slope alone: that is no hollow.
+    """
+    ys, xs = np.indices(depth_px.shape, np.float32)
+    here = np.dstack([depth_px, xs, ys])
+    slope = -normal[:, :2] / np.maximum(normal[:, 2:], 0.2)
+    hidden = np.zeros(len(normal), np.float32)
     for share in (0.018, 0.05):
-        around = soften(depth_px[..., None], solid, share * hand_px)[solid, 0]
-        hidden += np.clip((around - depth) / (share * hand_px), 0, 1.5)
+        around = soften(here, solid, share * hand_px)[solid] - here[solid]
+        rise = np.maximum((slope * around[:, 1:]).sum(axis=1), 0)
+        hidden += np.clip((around[:, 0] - rise) / (share * hand_px), 0, 1.5)
     return hidden
 
 
@@ -79,11 +85,13 @@ def shade(
     hand_px is the length of the hand.
     """
     light = _draw_light(rng)
-    air = np.exp(-rng.uniform(0.5, 1.0) * _hollows(depth_px, solid, hand_px)).astype(np.float32)[:, None]
+    air = np.exp(-rng.uniform(0.5, 1.0) * _hollows(depth_px, solid, normal, hand_px)).astype(np.float32)[:, None]
     lit = 1 - 0.85 * _shadow(depth_px, light.direction, 0.22 * hand_px)[solid][:, None]
     wrap = np.array([0.48, 0.42, 0.40], np.float32)  # light travels on in skin, red light furthest
     diffuse = np.maximum(((normal @ light.direction)[:, None] + wrap) / (1 + wrap), 0) ** 2
-    ambient = light.ground + (light.sky - light.ground) * (0.5 - 0.5 * normal[:, 1:2])
+    # walls are often brighter than what is behind the camera: an outline then is no darker than the rest
+    walls = 1 + rng.uniform(0, 1.2) * (1 - normal[:, 2:]).astype(np.float32)
+    ambient = (light.ground + (light.sky - light.ground) * (0.5 - 0.5 * normal[:, 1:2])) * walls
     half_way = unit(light.direction + np.array([0, 0, 1], np.float32))
     shine = np.maximum(normal @ half_way, 0)[:, None] ** 24
     out = albedo * (light.key * diffuse * lit * (0.5 + 0.5 * air) + ambient * air)
