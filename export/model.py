@@ -163,8 +163,8 @@ def _conv(x, channels: int, name: str):
 
 
 def hold_early(network: keras.Model) -> None:
-    """Keep all that comes before the feature map's finer half (stride 8) as it is in training: few photos only spoil what it
-    knows of edges and textures, and a batch costs half."""
+    """Keep all that comes before the feature map's finer half (stride 8) as it is in training: few photos, or drawn ones, only
+    spoil what it knows of edges and textures, and a batch costs half."""
     for layer in keras.Model(network.input, network.get_layer("detail").input).layers:
         layer.trainable = False
 

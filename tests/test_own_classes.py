@@ -162,6 +162,16 @@ def test_the_classes_decide_how_far_training_goes_from_the_checkpoint(monkeypatc
     assert asked == [(build.CHECKPOINT_STEPS, build.CHECKPOINT_RATE, True), (build.NEW_STEPS, build.NEW_RATE, False)]
 
 
+@pytest.mark.parametrize("init, learns", [("imagenet", False), ("random", True)])
+def test_edges_and_textures_that_imagenet_taught_stay_as_they_are(monkeypatch, tmp_path, init, learns):
+    caught = []
+    network = build.model.build("mobilenet_v2_0.35", "random", (64, 64))
+    monkeypatch.setattr(train, "train", lambda network, *_: caught.append(network.get_layer("Conv1").trainable))
+    augmenter = Augmenter([], [], [], ["gu", "choki", "pa", "none"], (64, 64), (8, 8), 0)
+    build.teach(network, augmenter, parser().parse_args(["--init", init]), {})
+    assert caught == [learns]
+
+
 def test_a_learner_s_own_centres_go_on_below_a_teacher_of_another_width(monkeypatch, tmp_path):
     caught = []
     network, wide = (build.model.build(name, "random", (64, 64)) for name in ("mobilenet_v2_0.35", "mobilenet_v2_1.0"))
