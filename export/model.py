@@ -80,7 +80,8 @@ BACKBONES = {
     "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
     "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
-    # too dear for a Pi: a teacher (--teacher)
+}
+TEACHERS = {  # too dear for a Pi, and so in no bench: trained like the others, then given as --teacher
     "efficientnet_lite0": Backbone(efficientnet_lite.build, "block_5_depthwise", "block_11_expand", "block_15_project_BN"),
 }
 BACKBONE = "mobilenet_v2_0.5_trimmed"
@@ -101,11 +102,12 @@ def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int
     "random", or a file: a .weights.h5 from --save-checkpoint, or an older .h5 whose layers are named as the backbone's.
     Raises DataError when the wanted starting weights are not to be had.
     """
-    if backbone not in BACKBONES:
-        raise DataError(f"unknown backbone {backbone!r}; known: {', '.join(BACKBONES)}")
+    known = BACKBONES | TEACHERS
+    if backbone not in known:
+        raise DataError(f"unknown backbone {backbone!r}; known: {', '.join(known)}")
     if init not in ("checkpoint", "imagenet", "random") and not init.endswith(".h5"):
         raise DataError(f"unknown starting weights {init!r}; known: checkpoint, imagenet, random, or a .h5 file")
-    entry = BACKBONES[backbone]
+    entry = known[backbone]
     try:
         whole = entry.build((size_wh[1], size_wh[0], 3), "imagenet" if init == "imagenet" else None)
     except Exception as error:  # Keras wraps every download failure differently
