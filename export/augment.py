@@ -85,9 +85,10 @@ class Augmenter:
         for photo, frame in zip(photos, frames):
             self._add_photo(photo, frame)
         for hand in rendered:
-            label = hand.pose if hand.pose in self.labels else NONE
-            cutout = Cutout(hand.frame_rgb, hand.alpha, hand.hand_alpha, label, bounds(hand.hand_alpha))
-            self.rendered.setdefault(label, []).append(cutout)
+            if hand.pose not in self.labels:
+                continue
+            cutout = Cutout(hand.frame_rgb, hand.alpha, hand.hand_alpha, hand.pose, bounds(hand.hand_alpha))
+            self.rendered.setdefault(hand.pose, []).append(cutout)
         has = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered, "nothing": True}
         self.mix = {kind: share for kind, share in mix.items() if has[kind]}
 
@@ -211,7 +212,7 @@ class Augmenter:
 
     def _with_person(self, place: np.ndarray, person: RenderedPerson) -> np.ndarray:
         matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12)
-        return lay_over(place, person.frame_rgb, person.alpha, matrix)
+        return lay_over(place, person.frame_rgb, person.alpha, matrix, goes_on=True)
 
     def _crop(self, frame_rgb: np.ndarray) -> np.ndarray:
         height, width = frame_rgb.shape[:2]
@@ -292,7 +293,7 @@ def ends_in_arm(cutout: Cutout) -> bool:
 def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 -> uint8 (H, W, 3): light, contrast, gamma, colour, greyscale, blur, motion, low resolution, noise."""
     frame = frame_rgb.astype(np.float32)
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         frame = _blur(frame, rng)
     if rng.random() < 0.8:
         mean = frame.mean()
@@ -309,23 +310,23 @@ def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         frame = 255 * (frame / 255) ** np.exp(rng.uniform(-0.5, 0.5))
     if rng.random() < 0.3:
-        frame = frame + rng.standard_normal(frame.shape, dtype=np.float32) * rng.uniform(2, 14)
+        frame = frame + rng.standard_normal(frame.shape, dtype=np.float32) * rng.uniform(1, 6)
     return np.clip(frame, 0, 255).astype(np.uint8)
 
 
 def _blur(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     kind = rng.integers(3)
     if kind == 0:
-        return cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.3))
+        return cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.3, 0.9))
     if kind == 1:  # motion
-        length = int(rng.integers(2, 7))
+        length = int(rng.integers(2, 5))
         kernel = np.zeros((7, 7), np.float32)
         angle = rng.uniform(0, np.pi)
         tip = (np.array([np.cos(angle), np.sin(angle)]) * length / 2).round().astype(int)
         cv2.line(kernel, tuple(3 - tip), tuple(3 + tip), 1.0)
         return cv2.filter2D(frame, -1, kernel / kernel.sum())
     height, width = frame.shape[:2]
-    k = rng.uniform(0.45, 0.9)
+    k = rng.uniform(0.6, 0.9)
     small = cv2.resize(frame, (int(width * k), int(height * k)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 

@@ -9,6 +9,7 @@ from calibration.photos import DataError, Photo
 from export import augment
 from export.augment import FILL, FIST_FILL, Augmenter, Cutout, ends_in_arm
 from export.rendering.person import RenderedPerson
+from export.rendering.render import RenderedHand
 
 LABELS = ["gu", "pa", "none"]
 SIZE = (96, 96)
@@ -37,6 +38,14 @@ def test_nothing_is_cold():
 def test_a_photo_without_a_box_does_not_say_where_its_hand_is():
     _, label, heat, has_heat = augmenter(box=None, mix={"scene": 1.0}).sample()
     assert LABELS[label] == "gu" and not heat.any() and has_heat == 0
+
+
+def test_a_drawn_hand_of_no_class_is_left_out():
+    """Taught as `none`, hands of other shapes take real ones of the classes with them."""
+    picture = np.full((64, 64), 255, np.uint8)
+    hands = [RenderedHand(picture[..., None].repeat(3, axis=2), picture, picture, pose) for pose in ("pa", "other")]
+    made = Augmenter([], [], hands, LABELS, SIZE, (12, 12), seed=0)
+    assert list(made.rendered) == ["pa"]
 
 
 def raised(label: str = "pa", arm: slice = slice(26, 38)) -> Cutout:
@@ -102,6 +111,15 @@ def test_someone_stands_in_some_of_the_places():
     made = Augmenter([], [], [], LABELS, SIZE, (12, 12), seed=0, places=places, people=[blue])
     seen = sum((made.background() == [0, 0, 255]).all(axis=-1).mean() > 0.2 for _ in range(60))
     assert 10 < seen < 50, "neither never nor always"
+
+
+def test_a_person_goes_on_where_its_picture_ends():
+    alpha = np.zeros((160, 192), np.uint8)
+    alpha[40:, 60:130] = 255
+    made = augmenter(people=[RenderedPerson(np.full((160, 192, 3), 255, np.uint8), alpha)])
+    for _ in range(100):
+        seen = made._with_person(np.zeros((96, 96, 3), np.uint8), made.people[0]).max(axis=2) > 127
+        assert seen[[0, -1]].any() or seen[:, [0, -1]].any() or not seen.any(), "no body ends in the air"
 
 
 def test_pictures_of_a_folder_and_of_an_empty_one(tmp_path):
