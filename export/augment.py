@@ -85,8 +85,6 @@ class Augmenter:
         for photo, frame in zip(photos, frames):
             self._add_photo(photo, frame)
         for hand in rendered:
-            if hand.pose not in self.labels:
-                continue
             cutout = Cutout(hand.frame_rgb, hand.alpha, hand.hand_alpha, hand.pose, bounds(hand.hand_alpha))
             self.rendered.setdefault(hand.pose, []).append(cutout)
         has = {"scene": self.scenes, "cutout": self.cutouts, "rendered": self.rendered, "nothing": True}

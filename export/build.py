@@ -212,8 +212,8 @@ def _of(photos: Sequence[Photo], split: str) -> list[Photo]:
 def rendered_frames(split: str, count: int) -> list[HeldOut]:
     """Rendered hands and empty places that no training seed draws, named as rendered."""
     seed = {"validation": 10_001, "test": 10_002}[split]
-    hands = [hand for hand in rendered_hands(count, seed) if hand.pose in JANKEN]
-    augmenter = augment.Augmenter([], [], hands, [*photos_module.JANKEN_ORDER, NONE], (160, 120), (160, 120), seed)
+    labels = [*photos_module.JANKEN_ORDER, NONE]
+    augmenter = augment.Augmenter([], [], rendered_hands(count, seed), labels, (160, 120), (160, 120), seed)
     frames = []
     for i in range(count):
         frame, label, hand = augmenter.compose()  # as a camera sees it: training's extremes of light are not added

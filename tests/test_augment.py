@@ -9,7 +9,6 @@ from calibration.photos import DataError, Photo
 from export import augment
 from export.augment import FILL, FIST_FILL, Augmenter, Cutout, ends_in_arm
 from export.rendering.person import RenderedPerson
-from export.rendering.render import RenderedHand
 
 LABELS = ["gu", "pa", "none"]
 SIZE = (96, 96)
@@ -38,14 +37,6 @@ def test_nothing_is_cold():
 def test_a_photo_without_a_box_does_not_say_where_its_hand_is():
     _, label, heat, has_heat = augmenter(box=None, mix={"scene": 1.0}).sample()
     assert LABELS[label] == "gu" and not heat.any() and has_heat == 0
-
-
-def test_a_drawn_hand_of_no_class_is_left_out():
-    """Taught as `none`, hands of other shapes take real ones of the classes with them."""
-    picture = np.full((64, 64), 255, np.uint8)
-    hands = [RenderedHand(picture[..., None].repeat(3, axis=2), picture, picture, pose) for pose in ("pa", "other")]
-    made = Augmenter([], [], hands, LABELS, SIZE, (12, 12), seed=0)
-    assert list(made.rendered) == ["pa"]
 
 
 def raised(label: str = "pa", arm: slice = slice(26, 38)) -> Cutout:

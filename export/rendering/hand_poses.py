@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-POSES = ("gu", "choki", "pa", "other")
+POSES = ("gu", "choki", "pa")
 
 # Rows: index, middle, ring, little.
 KNUCKLE_MM = np.array([[26, 89, 1], [5, 92, -3], [-15, 87, -1], [-33, 77, 4]], float)
@@ -35,9 +35,7 @@ CONVERGENCE = np.array([-0.08, 0.02, 0.12, 0.22])
 FLEXION_DEG = {
     "straight": ((-6, 14), (2, 16), (0, 10)),
     "cupped": ((6, 34), (8, 38), (4, 22)),
-    "half": ((32, 56), (50, 78), (24, 46)),
     "curled": ((76, 92), (98, 112), (58, 80)),
-    "pinching": ((38, 52), (44, 58), (20, 34)),
 }
 
 
@@ -68,19 +66,6 @@ SHAPES = {
         Shape((_UP,) * 4, (0, 5), ("out", "ahead", "along"), 2),
         Shape(("cupped",) * 4, (1, 14), ("out", "ahead"), 2),
     ),
-    # Thumb with index finger is left out: some people show it for choki.
-    "other": (
-        Shape((_UP, _IN, _IN, _IN), (-2, 4), ("over", "folded", "hold_ring"), 2),
-        Shape((_UP, _UP, _UP, _IN), (1, 14), ("folded", "hold_little"), 2),
-        Shape((_UP, _UP, _UP, _UP), (1, 14), ("folded",), 2),
-        Shape((_UP, _UP, _IN, _IN), (4, 16), ("out",)),
-        Shape(("pinching", _UP, _UP, _UP), (1, 12), ("pinch",), 2),
-        Shape(("pinching", "half", "half", "half"), (0, 4), ("pinch",)),
-        Shape((_IN,) * 4, (-1, 1), ("out",), 2),
-        Shape(("half",) * 4, (0, 8), ("ahead", "out")),
-        Shape((_IN, _IN, _IN, _UP), (-1, 8), ("over", "out")),
-        Shape((_UP, _IN, _IN, _UP), (0, 8), ("over",)),
-    ),
 }
 
 # Directions of the thumb's three bones where it reaches for nothing.
@@ -96,9 +81,7 @@ THUMB_TOUCH = {
     "over_index": (0, 1.4, (-0.1, 0.0, 1.0)),
     "hold_middle": (2, 1.1, (0.6, 0.0, 1.0)),
     "hold_ring": (2, 1.4, (0.15, 0.0, 1.0)),
-    "hold_little": (3, 1.4, (0.3, 0.0, 1.0)),
     "beside": (0, 1.05, (1.0, 0.0, 0.35)),
-    "pinch": (0, 2.85, (0.2, 0.1, 1.0)),
     "tucked": (None, 0.0, (-8.0, 62.0, 20.0)),
     "folded": (None, 0.0, (-10.0, 66.0, 24.0)),
 }

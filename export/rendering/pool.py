@@ -15,20 +15,17 @@ from export.rendering.render import POSES, RenderedHand, render_hand
 
 CACHE = Path(__file__).parents[2] / "build"
 RENDERER = ("hand_model", "hand_poses", "light", "render", "rooms", "skin")  # a change in any of these draws the pool anew
-WEIGHT = {"other": 0.5}  # of a pose against the others
 
 
 def rendered_hands(count: int, seed: int) -> list[RenderedHand]:
-    """`count` hands over all poses, the same ones for the same seed and renderer."""
+    """`count` hands, as many of each pose as of any other; the same ones for the same seed and renderer."""
     code = b"".join(Path(__file__).with_name(f"{module}.py").read_bytes() for module in RENDERER)
     path = CACHE / f"rendered-{count}-{seed}-{hashlib.sha256(code).hexdigest()[:12]}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:
             columns = [arrays[name] for name in ("frames", "alpha", "hand", "poses")]
         return [RenderedHand(f, a, h, str(p)) for f, a, h, p in zip(*columns)]
-    share = np.array([WEIGHT.get(pose, 1.0) for pose in POSES])
-    counts = np.floor(share / share.sum() * count).astype(int)
-    jobs = [(pose, seed, i) for pose, n in zip(POSES, counts) for i in range(n)]
+    jobs = [(pose, seed, i) for pose in POSES for i in range(count // len(POSES))]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as workers:
         hands = list(tqdm(workers.map(_one, jobs, chunksize=16), total=len(jobs), desc="rendering hands", unit="hand",
                           mininterval=2))
