@@ -31,7 +31,6 @@ from runtime.pipeline import Pipeline
 JANKEN = {"gu", "choki", "pa"}  # rendered hands help only where these are the classes
 HANDS_PER_PERSON = 4  # rendered
 REFERENCE_FRAMES = 2400  # augmented frames that prototypes and clusters are fitted on
-DRAWN_FRAMES = 1200  # calibrated on where there are no photos: of 300 so different ones, another draw moves every embedding
 CHECKPOINT_STEPS, FULL_STEPS = 250, 2000  # from the checkpoint with photos; rendered hands alone would only unteach it
 CHECKPOINT_RATE, FULL_RATE = 1e-4, 1e-3  # a checkpoint only needs a nudge
 NEW_STEPS, NEW_RATE = 300, FULL_RATE  # from the checkpoint, for classes that it does not know: more than a nudge
@@ -95,10 +94,8 @@ def build(options: argparse.Namespace) -> Path:
     if options.save_checkpoint:
         model.keep(trained, options.save_checkpoint, seen)
 
-    frames, count = material.train_frames, COUNT
-    if not frames:
-        frames, count = list(augmenter.batch(DRAWN_FRAMES).frames), DRAWN_FRAMES
-    inputs = model.normalise(representative(frames, size_wh, options.seed, count))
+    frames = material.train_frames or list(augmenter.batch(COUNT).frames)
+    inputs = model.normalise(representative(frames, size_wh, options.seed))
     network = fold.fold(trained)
     print("rounding and converting to int8 ...", flush=True)
     content = convert.halves_to_int8(*model.split(rounded_well(network, inputs)), inputs)

@@ -34,7 +34,7 @@ class Recipe:
     steps: int = 400
     batch_size: int = 64
     learning_rate: float = 1e-3
-    heat: float = 2.0
+    heat: float = 4.0
     silence: float = 0.5
     loss: str = "arcface"
     top_channels: int = 50

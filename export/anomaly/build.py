@@ -17,7 +17,6 @@ from calibration import anomaly_photos
 from calibration.anomaly_photos import GOOD, AnomalyPhotos, Sample
 from calibration.compare import FloatNetworks
 from calibration.photos import DataError
-from calibration.representative import COUNT as REPRESENTATIVE
 from export import bundle, clusters, convert, fold, gradcam, model
 from export.anomaly import fit, learn, network, rings, twins
 from export.anomaly.fit import Outputs, Stored
@@ -37,6 +36,7 @@ LABELS = ["defect", NONE_LABEL]
 HELD_OUT = 0.2  # of the normal photos, the last by name: nothing is trained on them, what judges is chosen on them
 PAIRS = 600  # frames with their twins to learn from
 HELD_PAIRS = 150
+REPRESENTATIVE = 300  # frames that int8 ranges are measured on
 EVENED = 48  # frames on which the network is made fit for int8
 JUDGED = 150  # of the twins, from which clusters and channel weights are made
 SIDE = 224  # of the network's input, pixels
