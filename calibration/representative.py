@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.image import stretch_2x2
 
-COUNT = 1200  # frames, at most: of 300, where training photos or drawn frames differ much, another draw moves every embedding
+COUNT = 1600  # frames, at most: of 300, where training photos or drawn frames differ much, another draw moves every embedding
 
 
 def representative(frames: Sequence[np.ndarray], size_wh: tuple[int, int], seed: int) -> np.ndarray:
