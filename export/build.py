@@ -88,7 +88,7 @@ def build(options: argparse.Namespace) -> Path:
                                   size_wh, map_wh, options.seed, places=material.places, people=material.people)
     # without training the starting weights stay as they are, and so does what is known of them; asked before that is replaced
     seen, fitted = _seen(material, options.init), model.fitted_for(options.init)
-    steps = teach(trained, augmenter, options, seen)
+    steps = teach(trained, augmenter, options, seen, _learned(material, options.init))
     if steps or material.photos:
         fitted = None  # for other weights, or better fitted on these photos
     if options.save_checkpoint:
@@ -120,14 +120,20 @@ def build(options: argparse.Namespace) -> Path:
     return target
 
 
-def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace, seen: dict) -> int:
-    """Train `network` in place; returns the number of batches. A long run keeps its weights now and then, if that was asked."""
+def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.Namespace, seen: dict,
+          learned: bool = False) -> int:
+    """Train `network` in place; returns the number of batches. A long run keeps its weights now and then, if that was asked.
+
+    `learned`: the checkpoint learned from these very photo sets, and is not trained unless that was asked.
+    """
     from_checkpoint, new = options.init == "checkpoint", _new_to_checkpoint(augmenter.labels, options.init)
     if from_checkpoint and not new:
-        usual, rate = CHECKPOINT_STEPS if augmenter.scenes else 0, CHECKPOINT_RATE
+        usual, rate = CHECKPOINT_STEPS if augmenter.scenes and not learned else 0, CHECKPOINT_RATE
     else:
         usual, rate = (NEW_STEPS, NEW_RATE) if new else (FULL_STEPS, FULL_RATE)
     steps = usual if options.steps is None else options.steps
+    if learned and not steps:
+        print("the checkpoint learned from these photo sets already: not trained again (--steps 250 would)", flush=True)
     recipe = train.Recipe(steps=steps, learning_rate=rate,
                           top_channels=options.top_channels, loss=options.loss)
     if steps:
@@ -233,6 +239,12 @@ def _seen(material: Material, init: str) -> dict[str, list[str]]:
     own = {"folders": [folder.resolve().name for folder in material.folders],
            "test_files": [photo.name for photo in _of(material.photos, "test")]}
     return {key: sorted({*before[key], *own[key]}) for key in own}
+
+
+def _learned(material: Material, init: str) -> bool:
+    """Whether the checkpoint learned from all of the photo sets: a short run with fewer drawn hands would only unteach it."""
+    names = {folder.resolve().name for folder in material.folders}
+    return init == "checkpoint" and bool(names) and names <= set(model.seen_by(init)["folders"])
 
 
 def _fields(options: argparse.Namespace, material: Material, seen: dict, network: keras.Model, steps: int) -> dict:

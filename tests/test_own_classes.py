@@ -162,6 +162,22 @@ def test_the_classes_decide_how_far_training_goes_from_the_checkpoint(monkeypatc
     assert asked == [(build.CHECKPOINT_STEPS, build.CHECKPOINT_RATE, True), (build.NEW_STEPS, build.NEW_RATE, False)]
 
 
+def test_the_checkpoint_is_not_trained_again_on_the_photo_sets_it_learned_from(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(build.model, "seen_by", lambda init: {"folders": ["mine", "yours"], "test_files": []})
+
+    def learned(names: list[str], init: str = "checkpoint") -> bool:
+        return build._learned(build.Material([tmp_path / name for name in names], *[[]] * 7), init)
+
+    assert learned(["mine"]) and learned(["yours", "mine"])
+    assert not learned([]) and not learned(["mine", "new"]) and not learned(["mine"], "other.weights.h5")
+    folder = shapes(tmp_path / "mine", ["gu", "choki", "pa"], 4)
+    kept, frames = photos_module.load(photos_module.scan([folder]))
+    augmenter = Augmenter(kept, frames, [], photos_module.labels_of(kept), (96, 96), (12, 12), 0)
+    network = build.model.build()
+    assert build.teach(network, augmenter, parser().parse_args([]), {}, learned=True) == 0
+    assert "not trained again" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("init, learns", [("imagenet", False), ("random", True)])
 def test_edges_and_textures_that_imagenet_taught_stay_as_they_are(monkeypatch, tmp_path, init, learns):
     caught = []
