@@ -133,7 +133,8 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
         usual, rate = (NEW_STEPS, NEW_RATE) if new else (FULL_STEPS, FULL_RATE)
     steps = usual if options.steps is None else options.steps
     if learned and not steps:
-        print("the checkpoint learned from these photo sets already: not trained again (--steps 250 would)", flush=True)
+        print(f"the checkpoint learned from these photo sets already: not trained again (--steps {CHECKPOINT_STEPS} would)",
+              flush=True)
     recipe = train.Recipe(steps=steps, learning_rate=rate,
                           top_channels=options.top_channels, loss=options.loss)
     if steps:
