@@ -1,5 +1,6 @@
 """`python -m calibration check`: may this int8 bundle ship? Float Keras against int8, on photos neither was trained on.
 `python -m calibration annotation`: how good are the boxes that it gives photos?
+`python -m calibration conditions`: how does it do in other light, out of focus, turned?
 
 Exit codes: 0 the gate is passed, 1 it is not (or the report cannot be written), 2 usage or photos that cannot be used,
 3 the bundle is refused.
@@ -17,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our own lines
 
-from calibration import annotation, anomaly, anomaly_photos, compare, heldout, photos, report  # noqa: E402
+from calibration import annotation, anomaly, anomaly_photos, compare, conditions, heldout, photos, report  # noqa: E402
 from calibration.heldout import HeldOut  # noqa: E402
 from calibration.metrics import measurable  # noqa: E402
 from calibration.photos import DataError, Photo  # noqa: E402
@@ -42,9 +43,12 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--closer", type=float, default=None, metavar="COSINE",
                        help="look closer where the nearest label leads by less, 0 for never (default: the bundle's)")
     boxes = commands.add_parser("annotation", help="the boxes of `python3 -m runtime annotate` against the true ones")
-    boxes.add_argument("--bundle", type=Path, default=None, help="default: the newest in dist/, else models/janken")
-    boxes.add_argument("--data", nargs="*", type=Path, default=None, help="data sets with boxes; default: data/*")
-    boxes.add_argument("--split", choices=["test", "validation", "train", "all"], default="test", help="(default %(default)s)")
+    unkind = commands.add_parser("conditions", help="the bundle in other light, out of focus, with a worse camera, turned")
+    for command in (boxes, unkind):
+        command.add_argument("--bundle", type=Path, default=None, help="default: the newest in dist/, else models/janken")
+        command.add_argument("--data", nargs="*", type=Path, default=None, help="data sets with boxes; default: data/*")
+        command.add_argument("--split", choices=["test", "validation", "train", "all"], default="test",
+                             help="(default %(default)s)")
     return top
 
 
@@ -52,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
     options = parser().parse_args(arguments)
     try:
-        return annotation_figures(options) if options.command == "annotation" else check(options)
+        return check(options) if options.command == "check" else table_of(options)
     except DataError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2
@@ -93,10 +97,11 @@ def check(options: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def annotation_figures(options: argparse.Namespace) -> int:
-    """Print the table of annotation.py."""
+def table_of(options: argparse.Namespace) -> int:
+    """Print the table of annotation.py or conditions.py."""
     pipeline = Pipeline.open(options.bundle or newest_bundle())
-    print(annotation.measure(pipeline, options.data or photos.public_folders(), options.split))
+    measure = annotation.measure if options.command == "annotation" else conditions.measure
+    print(measure(pipeline, options.data or photos.public_folders(), options.split))
     return 0
 
 
