@@ -82,7 +82,8 @@ class Bundle:
         score_scale: ArcFace's s.
         reject: least cosine to the best hand's prototype.
         box_threshold: where the box ends, as a fraction of the heat's peak.
-        closer: a frame whose nearest label leads by less, in cosine, is looked at closer; 0 in bundles that say nothing.
+        closer: a frame whose nearest label leads by less, in cosine, or whose hand is small, is looked at closer; 0, in bundles
+            that say nothing: none is.
         feature_map_tflite, embedding_tflite: the models, as bytes.
         cluster_centers, prototypes: (K, D) and (L, D) float32, rows of unit length.
         cluster_weights: (K, C) float32.

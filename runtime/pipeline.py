@@ -4,9 +4,9 @@
                                        │                                     └────────► nearest cluster
                                        └── weighted sum of channels, weights by the cluster ──► heat ──► peak, box
 
-Where two labels are nearly as near as each other, the part of the frame around the box goes the same way once more,
-enlarged: a hand across the room is but a few pixels of the network's input. The two looks decide by their mean, and the
-closer one places peak and box; the heat that is shown stays that of the whole frame.
+Where two labels are nearly as near as each other, or the hand is small, the part of the frame around the box goes the same
+way once more, enlarged: a hand across the room is but a few pixels of the network's input and a few cells of its map. The
+two looks decide by their mean, and the closer one places peak and box; the heat that is shown stays that of the whole frame.
 """
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from .quantize import Quantization, pixel_table
 from .results import NONE_LABEL, Box, Result, milliseconds
 from .scoring import classify, lead, unit_length
 
-SIXTEENTHS = 10  # of the frame's sides, that a closer look sees
+CLOSER = 7, 10  # sixteenths of the frame's sides that a closer look sees: the first with room for the box, else the last
+ROOM = 0.72  # of what a closer look sees, the box may take up
 
 
 class Networks(Protocol):
@@ -68,26 +69,26 @@ class Pipeline:
         prepared = perf_counter()
 
         first = self._look(image)
-        cosines, looks = first.cosines, 1
-        heat, peak_xy, box_xyxy = self._no_heat, None, None
-        if lead(cosines) < bundle.closer:
-            heat, peak_xy, box_xyxy = self._place(first, size_wh)  # now: the networks will overwrite the map
+        inferred = perf_counter()
+        label, score, scores = self._classify(first.cosines)
+        heat, peak_xy, box_xyxy, looks = self._no_heat, None, None, 1
+        unsure = lead(first.cosines) < bundle.closer
+        if unsure or label != NONE_LABEL:
+            heat, peak_xy, box_xyxy = self._place(first, size_wh)
+        if unsure or (bundle.closer and has_room(CLOSER[-1], box_xyxy, size_wh)):
+            asked = perf_counter()
             part = closer_window(box_xyxy, size_wh)
             image, part_wh = self._prepare_closer(frame_rgb[part.y0 : part.y1, part.x0 : part.x1])
             second = self._look(image)
-            cosines, looks = (cosines + second.cosines) / 2, 2
-        label, score, scores = classify(cosines, bundle.labels, bundle.score_scale, bundle.reject)
-        inferred = perf_counter()
-
-        if label == NONE_LABEL:
-            heat, peak_xy, box_xyxy = self._no_heat, None, None
-        elif looks == 1:
-            heat, peak_xy, box_xyxy = self._place(first, size_wh)
-        else:
+            inferred += perf_counter() - asked
+            label, score, scores = self._classify((first.cosines + second.cosines) / 2)
             _, peak, box = self._place(second, part_wh)
             if box:
                 peak_xy = (part.x0 + peak[0], part.y0 + peak[1])
                 box_xyxy = Box(part.x0 + box.x0, part.y0 + box.y0, part.x0 + box.x1, part.y0 + box.y1)
+            looks = 2
+        if label == NONE_LABEL:
+            heat, peak_xy, box_xyxy = self._no_heat, None, None
         done = perf_counter()
 
         return Result.made(
@@ -102,6 +103,10 @@ class Pipeline:
         cosines = weighted_sums(self._directions, embedding)
         labels = len(self.bundle.labels)
         return Look(feature_map, embedding, cosines[:labels], int(cosines[labels:].argmax()))
+
+    def _classify(self, cosines: np.ndarray) -> tuple[str, float, dict[str, float]]:
+        """Label, its score, and the score of every label, of the cosines to the prototypes (L,)."""
+        return classify(cosines, self.bundle.labels, self.bundle.score_scale, self.bundle.reject)
 
     def _place(self, look: Look, size_wh: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int] | None, Box | None]:
         """Heat (h, w); peak and box in pixels of what was looked at, of size_wh."""
@@ -119,20 +124,28 @@ class Look(NamedTuple):
     cluster: int
 
 
+def has_room(sixteenths: int, box: Box | None, size_wh: tuple[int, int]) -> bool:
+    """Whether there is a box, smaller on both sides than ROOM of so many sixteenths of the frame."""
+    share = ROOM * sixteenths / 16
+    return box is not None and box.x1 - box.x0 < share * size_wh[0] and box.y1 - box.y0 < share * size_wh[1]
+
+
 def closer_window(box: Box | None, size_wh: tuple[int, int]) -> Box:
     """Where the closer look goes: to the box, or to the middle of the frame where there is none.
 
-    Always as large, and from one sixteenth of the frame or another: where boxes differ by a few pixels, as those of int8 and
+    Of two sizes, and from one sixteenth of the frame or another: where boxes differ by a few pixels, as those of int8 and
     float do, the same is looked at, and the same is said.
     """
+    sixteenths = next((s for s in CLOSER if has_room(s, box, size_wh)), CLOSER[-1])
     box = box or Box(0, 0, *size_wh)
-    (x0, x1), (y0, y1) = (part_of(size, (first + end) / 2) for size, first, end in zip(size_wh, box[:2], box[2:]))
+    (x0, x1), (y0, y1) = (part_of(size, sixteenths, (first + end) / 2)
+                          for size, first, end in zip(size_wh, box[:2], box[2:]))
     return Box(x0, y0, x1, y1)
 
 
-def part_of(size: int, middle: float) -> tuple[int, int]:
-    """SIXTEENTHS of `size` pixels, around `middle` as far as that fits, as (first, end)."""
-    part = max(1, SIXTEENTHS * size // 16)
-    sixteenth = min(max(round(16 * middle / size - SIXTEENTHS / 2), 0), 16 - SIXTEENTHS)
+def part_of(size: int, sixteenths: int, middle: float) -> tuple[int, int]:
+    """So many sixteenths of `size` pixels, around `middle` as far as that fits, as (first, end)."""
+    part = max(1, sixteenths * size // 16)
+    sixteenth = min(max(round(16 * middle / size - sixteenths / 2), 0), 16 - sixteenths)
     first = min(sixteenth * size // 16, size - part)
     return first, first + part

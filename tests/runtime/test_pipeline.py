@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from runtime.pipeline import Pipeline, closer_window
+from runtime.pipeline import Pipeline, closer_window, has_room
 from runtime.quantize import Quantization
 from runtime.results import Box
 
@@ -104,6 +104,29 @@ def test_a_sure_frame_is_looked_at_once(by_hand, warm_corner, embedding):
     assert Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8)).looks == 1
 
 
+@pytest.fixture
+def small_hand() -> tuple[np.ndarray, list[int]]:
+    """The warm corner's cell of a map of 4x4, surely gu: a box of a quarter of the frame's sides."""
+    feature_map = np.full((4, 4, 2), -128, np.int8)
+    feature_map[0, 0, 0] = -64
+    return feature_map, [4, 0]
+
+
+@pytest.mark.parametrize("closer, looks", [(0.25, 2), (0.0, 1)], ids=["", "where the bundle never looks closer"])
+def test_a_small_hand_is_looked_at_closer_though_it_is_known(by_hand, small_hand, closer, looks):
+    bundle = dataclasses.replace(by_hand, closer=closer, feature_shape_hwc=(4, 4, 2))
+    networks = TwoLooks(small_hand, small_hand)
+    result = Pipeline(bundle, networks)(np.zeros((80, 160, 3), np.uint8))
+    assert (result.looks, result.label) == (looks, "gu")
+    assert result.box_xyxy == (Box(0, 0, 18, 9) if looks == 2 else Box(0, 0, 40, 20))
+
+
+@pytest.mark.parametrize("box, room", [(None, False), (Box(10, 10, 81, 45), True), (Box(10, 10, 83, 45), False),
+                                       (Box(10, 10, 81, 46), False)])
+def test_a_small_hand_is_one_with_room_around_it_in_a_closer_look(box, room):
+    assert has_room(10, box, (160, 80)) is room  # 0.72 of 10 sixteenths: 72 x 36 pixels
+
+
 def test_the_closer_look_may_find_the_hand_that_the_first_missed(by_hand, warm_corner):
     networks = TwoLooks((warm_corner, [3, 4]), (warm_corner, [4, 0]))  # the first is none by a little, and so cold
     result = Pipeline(dataclasses.replace(by_hand, closer=0.25), networks)(np.zeros((80, 160, 3), np.uint8))
@@ -128,10 +151,12 @@ def test_a_closer_look_that_finds_no_heat_leaves_the_box_where_it_was(by_hand, w
     [
         (None, Box(30, 15, 130, 65)),  # nothing was warm: the middle
         (Box(0, 0, 160, 80), Box(30, 15, 130, 65)),
-        (Box(80, 40, 84, 42), Box(30, 15, 130, 65)),
-        (Box(86, 40, 90, 42), Box(40, 15, 140, 65)),  # a sixteenth farther
-        (Box(150, 0, 160, 8), Box(60, 0, 160, 50)),  # to lie inside
-        (Box(0, 0, 1, 1), Box(0, 0, 100, 50)),
+        (Box(50, 22, 110, 57), Box(30, 15, 130, 65)),
+        (Box(56, 22, 116, 57), Box(40, 15, 140, 65)),  # a sixteenth farther
+        (Box(100, 0, 160, 35), Box(60, 0, 160, 50)),  # to lie inside
+        (Box(0, 0, 51, 1), Box(0, 0, 100, 50)),
+        (Box(0, 0, 50, 25), Box(0, 0, 70, 35)),  # a smaller part has room for it
+        (Box(82, 40, 84, 42), Box(50, 25, 120, 60)),
     ],
 )
 def test_the_closer_look_goes_around_the_box(box, expected):
@@ -145,7 +170,9 @@ def test_a_closer_look_sees_as_much_of_any_frame_and_lies_inside():
             x0, y0 = int(x * width), int(y * height)
             window = closer_window(Box(x0, y0, x0 + 1, y0 + 1), (width, height))
             assert 0 <= window.x0 < window.x1 <= width and 0 <= window.y0 < window.y1 <= height
-            assert (window.x1 - window.x0, window.y1 - window.y0) == (max(1, 10 * width // 16), max(1, 10 * height // 16))
+            sixteenths = 7 if width > 3 else 10  # a pixel is small in a large frame
+            expected = tuple(max(1, sixteenths * side // 16) for side in (width, height))
+            assert (window.x1 - window.x0, window.y1 - window.y0) == expected
 
 
 @pytest.mark.parametrize("embedding", [[3, 4], [0, 0], [-4, 0]], ids=["near none", "zero", "near nothing"])
