@@ -99,9 +99,11 @@ def check(options: argparse.Namespace) -> int:
 
 def table_of(options: argparse.Namespace) -> int:
     """Print the table of annotation.py or conditions.py."""
-    pipeline = Pipeline.open(options.bundle or newest_bundle())
+    folders = options.data or photos.public_folders()
+    if not folders:
+        raise DataError("no photos to judge on: run `make data`, or give --data")
     measure = annotation.measure if options.command == "annotation" else conditions.measure
-    print(measure(pipeline, options.data or photos.public_folders(), options.split))
+    print(measure(Pipeline.open(options.bundle or newest_bundle()), folders, options.split))
     return 0
 
 

@@ -78,3 +78,10 @@ def test_the_table_has_a_row_for_every_condition(tmp_path, frame, capsys):
 def test_without_photos_it_says_so(tmp_path, capsys):
     assert main(["conditions", "--bundle", str(TINY), "--data", str(tmp_path / "no")]) == 2
     assert str(tmp_path / "no") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["conditions", "annotation"])
+def test_without_any_data_set_it_says_what_to_do(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "--bundle", str(TINY)]) == 2
+    assert "run `make data`, or give --data" in capsys.readouterr().err
