@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--report", type=Path, default=Path("build/report"), help="folder for report.json and index.html")
     check.add_argument("--gate", type=Path, default=compare.GATE, help="thresholds (default %(default)s)")
     check.add_argument("--closer", type=float, default=None, metavar="COSINE",
-                       help="look closer where the nearest label leads by less, 0 for never (default: the bundle's)")
+                       help="look closer where the nearest label leads by less, and at small hands; 0 for never (default: the "
+                            "bundle's)")
     boxes = commands.add_parser("annotation", help="the boxes of `python3 -m runtime annotate` against the true ones")
     unkind = commands.add_parser("conditions", help="the bundle in other light, out of focus, with a worse camera, turned")
     for command in (boxes, unkind):

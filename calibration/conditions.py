@@ -46,24 +46,31 @@ def noisy(frame_rgb: np.ndarray) -> np.ndarray:
 def compressed(frame: HeldOut) -> HeldOut:
     """JPEG of quality 15 at 320x240, at the frame's size again."""
     small = cv2.resize(frame.frame_rgb, CAMERA_WH, interpolation=cv2.INTER_AREA)
-    small = cv2.imdecode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 15])[1], cv2.IMREAD_COLOR)
+    coded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 15])[1]
+    small = cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return replace(frame, frame_rgb=cv2.resize(small, frame.frame_rgb.shape[1::-1]))
 
 
-def turned(degrees: float, mirrored: bool = False) -> Change:
-    """Turned counter-clockwise about the hand, or about the middle; edges go on where the frame ends."""
+def moved(frame: HeldOut, matrix: np.ndarray) -> HeldOut:
+    """Frame, hand and box by `matrix` (2x3), at the same size; edges go on where the frame ends."""
+    size_wh = frame.frame_rgb.shape[1::-1]
+    frame_rgb = cv2.warpAffine(frame.frame_rgb, matrix, size_wh, borderMode=cv2.BORDER_REPLICATE)
+    if frame.box_xyxy is None:
+        return replace(frame, frame_rgb=frame_rgb)
+    hand = box_mask(frame.box_xyxy, size_wh) if frame.hand is None else frame.hand
+    hand = cv2.warpAffine(hand, matrix, size_wh, flags=cv2.INTER_NEAREST)
+    return replace(frame, frame_rgb=frame_rgb, hand=None if frame.hand is None else hand, box_xyxy=bounds(hand))
+
+
+def mirrored(frame: HeldOut) -> HeldOut:
+    return moved(frame, np.float64([[-1, 0, frame.frame_rgb.shape[1] - 1], [0, 1, 0]]))
+
+
+def turned(degrees: float) -> Change:
+    """Turned counter-clockwise about the hand, or about the middle."""
     def changed(frame: HeldOut) -> HeldOut:
-        height, width = frame.frame_rgb.shape[:2]
-        x0, y0, x1, y1 = frame.box_xyxy or (0, 0, width, height)
-        matrix = cv2.getRotationMatrix2D(((x0 + x1) / 2, (y0 + y1) / 2), degrees, 1)
-        if mirrored:
-            matrix = np.float64([[-1, 0, width - 1], [0, 1, 0]])
-        frame_rgb = cv2.warpAffine(frame.frame_rgb, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        if frame.box_xyxy is None:
-            return replace(frame, frame_rgb=frame_rgb)
-        hand = box_mask(frame.box_xyxy, (width, height)) if frame.hand is None else frame.hand
-        hand = cv2.warpAffine(hand, matrix, (width, height), flags=cv2.INTER_NEAREST)
-        return replace(frame, frame_rgb=frame_rgb, hand=None if frame.hand is None else hand, box_xyxy=bounds(hand))
+        x0, y0, x1, y1 = frame.box_xyxy or (0, 0, *frame.frame_rgb.shape[1::-1])
+        return moved(frame, cv2.getRotationMatrix2D(((x0 + x1) / 2, (y0 + y1) / 2), degrees, 1))
     return changed
 
 
@@ -78,7 +85,7 @@ CONDITIONS: dict[str, Change] = {
     "out of focus": toned(out_of_focus),
     "noise": toned(noisy),
     "JPEG, quality 15": compressed,
-    "mirrored": turned(0, mirrored=True),
+    "mirrored": mirrored,
     **{f"turned by {degrees}": turned(degrees) for degrees in (20, -20, 45, -45, 90, -90, 180)},
 }
 

@@ -62,7 +62,7 @@ def test_light_is_cut_off_at_white(frame):
     assert tuple(changed[10, 45]) == (255, 0, 0) and tuple(changed[0, 0]) == (255, 255, 255)
 
 
-def test_the_table_has_a_row_for_every_condition(tmp_path, frame, capsys):
+def test_the_table_has_a_row_for_every_condition(tmp_path, capsys):
     for label, rgb in (("gu", (255, 0, 0)), ("choki", (0, 255, 0)), ("pa", (0, 0, 255))):
         for i in range(5):
             photo_rgb = np.full((48, 64, 3), 90, np.uint8)
