@@ -103,6 +103,10 @@ class Feed:
         """Whether there will be no other message."""
         return self._encoded is ENDED
 
+    def is_last(self, message: bytes | None) -> bool:
+        """Whether this message tells that the program has ended."""
+        return self.ended and message is self._message
+
     def _has_news(self, after: int) -> bool:
         if self._encoded is None or self.ended:
             return self.ended

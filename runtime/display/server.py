@@ -36,7 +36,7 @@ WAIT_SECONDS = 10  # a viewer is told after so long that there is nothing new
 CONNECTION_SECONDS = 10  # who does not take or send anything for so long is cut off
 SEAT_SECONDS = 15  # a viewer who has not asked for so long has left; longer than WAIT_SECONDS
 CLOSE_SECONDS = 0.1  # the end is noticed after so long
-PARTING_SECONDS = 1  # at the end, for the last message to get through
+PARTING_SECONDS = 1  # at the end, for viewers between two requests to ask once more, and for the last message to get through
 
 SAFE_HEADERS = {
     "Cache-Control": "no-store",
@@ -126,13 +126,27 @@ class PageServer(ThreadingHTTPServer):
 
     def seat(self, viewer: str) -> bool:
         """Whether this viewer is one of MOST_VIEWERS."""
-        now = monotonic()
         with self._seats_lock:
-            self._seats = {name: asked for name, asked in self._seats.items() if now - asked < SEAT_SECONDS}
-            if viewer not in self._seats and len(self._seats) >= MOST_VIEWERS:
+            if viewer not in self._seated() and len(self._seats) >= MOST_VIEWERS:
                 return False
-            self._seats[viewer] = now
+            self._seats[viewer] = monotonic()
             return True
+
+    def leave(self, viewer: str) -> None:
+        """This viewer has been told that the program has ended."""
+        with self._seats_lock:
+            self._seats.pop(viewer, None)
+
+    def _anyone(self) -> bool:
+        """Whether any viewer is here who has not been told yet."""
+        with self._seats_lock:
+            return bool(self._seated())
+
+    def _seated(self) -> dict[str, float]:
+        """The viewers who have not left, and when each asked last; under the lock."""
+        now = monotonic()
+        self._seats = {name: asked for name, asked in self._seats.items() if now - asked < SEAT_SECONDS}
+        return self._seats
 
     def verify_request(self, request, client_address) -> bool:
         return len(self._connections) < MOST_CONNECTIONS
@@ -150,12 +164,11 @@ class PageServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def close(self) -> None:
-        """Stop listening, let answers on their way get through, hang up, and wait for the threads."""
+        """Let every viewer ask for the last message, stop listening, hang up, and wait for the threads."""
+        _wait_while(self._anyone)
         self.shutdown()
         self._hang_up(socket.SHUT_RD)  # who is idle sees its end; who is sending can finish
-        deadline = monotonic() + PARTING_SECONDS
-        while self._connections and monotonic() < deadline:
-            sleep(0.01)
+        _wait_while(lambda: self._connections)
         self._hang_up(socket.SHUT_RDWR)
         self.server_close()
         self._thread.join()
@@ -164,6 +177,13 @@ class PageServer(ThreadingHTTPServer):
         for connection in list(self._connections):
             with suppress(OSError):  # gone by itself
                 connection.shutdown(how)
+
+
+def _wait_while(busy: Callable[[], object]) -> None:
+    """Wait until it is not, for PARTING_SECONDS at most."""
+    deadline = monotonic() + PARTING_SECONDS
+    while busy() and monotonic() < deadline:
+        sleep(0.01)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -231,15 +251,19 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             self._answer(400, b"Expected a whole number for after.\n")
             return
-        if not self.server.seat(query.get("viewer", [""])[0]):
+        viewer = query.get("viewer", [""])[0]
+        if not self.server.seat(viewer):
             self._answer(503, f"{MOST_VIEWERS} others are looking.\n".encode())
             return
         message = self.server.feed.wait(after, WAIT_SECONDS)
-        self.close_connection |= self.server.feed.ended
+        last = self.server.feed.is_last(message)
+        self.close_connection |= last
         if message is None:
             self._answer(204)
         else:
             self._answer(200, message, "application/octet-stream")
+        if last:
+            self.server.leave(viewer)
 
     def _answer(self, status: int, body: bytes = b"", kind: str = PLAIN, more: dict[str, str] | None = None) -> None:
         self.send_response_only(status)

@@ -383,6 +383,18 @@ def test_the_end_is_told_to_who_waits_and_leaves_no_thread(open_web):
     WebDisplay("127.0.0.1", port, print).close()  # the port is free again
 
 
+def test_the_end_is_told_to_who_asks_again_a_moment_later(open_web):
+    web = open_web()
+    web.lost(1)
+    number = look(web)[0]["number"]
+    closing = threading.Thread(target=web.close)
+    closing.start()
+    sleep(0.3)  # nothing is asked meanwhile
+    assert look(web, after=number)[0]["state"] == "ended"
+    closing.join(SECONDS)
+    assert not closing.is_alive()
+
+
 # --- pictures, pace and vitals --------------------------------------------------------------------------------------------
 
 
