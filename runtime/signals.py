@@ -1,4 +1,10 @@
-"""Being told to end from outside: by a supervisor, or because the terminal has gone."""
+"""Being told to end from outside: by a supervisor, or because the terminal has gone.
+
+The exception is raised wherever the main thread is, and nothing may stay locked by it, or those who clean up wait for ever.
+`with` on a Lock is safe: Python looks for no signal between taking it and entering the block. On a Condition it is not, nor
+are Event and queue.Queue, which are made of them: they take their lock in Python code. So what the loop calls for every frame
+uses Lock and queue.SimpleQueue, and leaves Condition and the like to other threads.
+"""
 from __future__ import annotations
 
 import signal

@@ -53,10 +53,12 @@ class LiveSource:
         self._open_device, self._name, self._warn, self._give_up_s = open_device, name, warn, give_up_s
         self._device: Device | None = open_device()
         self._stop = threading.Event()
-        self._arrival = threading.Condition()  # guards the next three
+        self._lock = threading.Lock()  # guards the next three
         self._newest: np.ndarray | None = None
         self._trouble = ""  # why the last attempt to get a frame failed
         self._fault: Exception | None = None  # what ended the thread, if anything did
+        self._nothing_new = threading.Lock()  # held until one of the two comes; not a Condition: signals.py says why
+        self._nothing_new.acquire()
         # A daemon, so that a thread held up in a driver cannot keep the program from ending.
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
 
@@ -83,8 +85,8 @@ class LiveSource:
 
     def _wait(self) -> np.ndarray | None:
         """The newest frame as soon as there is one, None after TICK_S without."""
-        with self._arrival:
-            self._arrival.wait_for(lambda: self._newest is not None or self._fault is not None, TICK_S)
+        self._nothing_new.acquire(timeout=TICK_S)
+        with self._lock:
             if self._fault is not None:
                 raise self._fault
             frame_rgb, self._newest = self._newest, None
@@ -99,9 +101,9 @@ class LiveSource:
         try:
             self._keep_reading()
         except Exception as fault:  # a fault of the program: raised again in the loop, where it is seen
-            with self._arrival:
+            with self._lock:
                 self._fault = fault
-                self._arrival.notify()
+                self._wake()
         finally:
             self._let_go()
 
@@ -113,7 +115,7 @@ class LiveSource:
                     self._device = self._open_device()
                 frame_rgb = self._device.read()
             except SourceError as error:
-                with self._arrival:
+                with self._lock:
                     self._trouble = str(error)
                 self._let_go()
                 self._stop.wait(pause_s)
@@ -123,10 +125,14 @@ class LiveSource:
                 self._hand_over(frame_rgb)
 
     def _hand_over(self, frame_rgb: np.ndarray) -> None:
-        with self._arrival:
+        with self._lock:
             self.dropped += self._newest is not None
             self._newest, self._trouble = frame_rgb, ""
-            self._arrival.notify()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._nothing_new.locked():
+            self._nothing_new.release()
 
     def _let_go(self) -> None:
         if self._device is not None:

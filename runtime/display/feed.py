@@ -69,8 +69,8 @@ class Feed:
     def __init__(self, make_picture: Callable[[np.ndarray], Picture], extras: Callable[[], dict[str, Any]]):
         self._make_picture = make_picture
         self._extras = extras
-        lock = Lock()
-        self._work, self._news = Condition(lock), Condition(lock)  # wake the encoder, wake the viewers
+        self._lock = Lock()
+        self._work, self._news = Condition(self._lock), Condition(self._lock)  # wake the encoder, wake the viewers
         self._waiting = 0
         self._view: View | None = None
         self._encoded: View | None = None
@@ -82,7 +82,7 @@ class Feed:
 
     def put(self, view: View) -> None:
         """Make this the newest view; returns at once."""
-        with self._work:
+        with self._lock:  # not `self._work`: signals.py says why
             if self._view is not ENDED:
                 self._view = view
             if self._waiting:

@@ -5,7 +5,6 @@ import errno
 import queue
 import secrets
 import socket
-from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Callable
@@ -40,7 +39,7 @@ class WebPage:
     """
 
     def __init__(self, host: str, port: int, say: Callable[[str], None], page: Page):
-        self._keys: queue.Queue[str] = queue.Queue(MOST_KEYS)
+        self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._vitals = Vitals()
         self._feed = Feed(PictureMaker(), lambda: self._vitals.latest)
         token = None if host in LOOPBACK else secrets.token_urlsafe(TOKEN_BYTES)
@@ -69,8 +68,8 @@ class WebPage:
         return self.put(lost(seconds))
 
     def _press(self, key: str) -> None:
-        with suppress(queue.Full):
-            self._keys.put_nowait(key)
+        if self._keys.qsize() < MOST_KEYS:
+            self._keys.put(key)
 
     def close(self) -> None:
         """Tell viewers that the program has ended, and wait for every thread."""

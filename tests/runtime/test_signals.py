@@ -15,7 +15,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+
+from runtime.camera.live import LiveSource
+from runtime.display.web import WebDisplay
 
 SECONDS = 60  # anything waited for comes long before
 ENDINGS = [signal.SIGTERM, signal.SIGHUP]
@@ -216,3 +220,53 @@ def test_it_goes_on_when_nobody_reads_its_words(start, frames_npy, tmp_path):
     os.close(writer)
     assert process.wait() == 0
     assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 6
+
+
+def interrupt(work, times: int = 1500) -> None:
+    """Call `work` over and over, so often broken off by a signal, wherever it is by then."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        for number in range(times):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 2e-4 + 1e-6 * (number % 100))
+                while True:
+                    work()
+            except KeyboardInterrupt:
+                pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def ends(close) -> bool:
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(SECONDS / 4)
+    return not closing.is_alive()
+
+
+def test_nothing_of_the_page_stays_locked():
+    web = WebDisplay("127.0.0.1", 0, lambda line: None)
+    interrupt(lambda: web.lost(1))
+    assert ends(lambda: web._press("s")) and web.lost(1) == "s"
+    assert ends(web.close)
+
+
+def test_nothing_of_a_camera_stays_locked():
+    class Device:
+        def read(self) -> np.ndarray:
+            sleep(1e-4)
+            return np.zeros((2, 2, 3), np.uint8)
+
+        def close(self) -> None:
+            self.closed = True
+
+    device = Device()
+    source = LiveSource(lambda: device, "cam", lambda line: None, 0)
+    next(iter(source))  # starts its thread
+    interrupt(source._wait)
+    assert ends(source.close) and device.closed
