@@ -8,11 +8,12 @@ from runtime.draw import (
     COLD_LEVEL,
     STRONGEST_BLEND,
     Overlay,
+    blend_tables,
     canvas_size,
     draw_box,
     draw_text,
     heat_colours,
-    warm_span,
+    warm_rows,
 )
 from runtime.font import GLYPHS, text_mask
 from runtime.heatmap import Enlarger
@@ -48,8 +49,21 @@ def test_the_blend_grows_with_the_heat(photo_rgb):
 def test_full_heat_by_hand():
     white = np.full((2, 2, 3), 255, np.uint8)
     blended = Overlay((2, 2), (1, 1), (2, 2)).blend(white, np.ones((1, 1), np.float32))
-    # 0.7 of 256 is 179 parts of the last colour, (128, 0, 0); the photo keeps 77 parts.
-    assert blended[0, 0].tolist() == [(255 * 77 + 128 * 179) >> 8, 255 * 77 >> 8, 255 * 77 >> 8]
+    # Six eighths are taken, 6 * 31; 0.7 of the last colour, (128, 0, 0), and 0.05 of grey come, less 6 * 3.5 / 8.
+    assert blended[0, 0].tolist() == [255 - 6 * 31 + round(0.7 * 128 + 0.05 * 128 - 2.625), *[255 - 6 * 31 + 4] * 2]
+
+
+def test_the_blend_is_near_what_is_meant_for_every_pixel_and_heat():
+    """And never wraps around: 256 instead of 255 would be black."""
+    pixel = np.arange(256)
+    lost, colour_part = (table.astype(int)[:, None] for table in blend_tables())
+    share = STRONGEST_BLEND * np.maximum(np.arange(256) - COLD_LEVEL, 0)[:, None, None] / (255 - COLD_LEVEL)
+    for channel in range(3):
+        got = pixel - (pixel >> 3) * lost[..., 0] + colour_part[..., channel]
+        meant = pixel * (1 - share[..., 0]) + heat_colours()[:, None, channel] * share[..., 0]
+        assert got.min() >= 0 and got.max() <= 255
+        assert np.abs(got - meant).max() < 18.5 and np.abs(got - meant).mean() < 5
+    assert (lost[: COLD_LEVEL + 1] == 0).all() and (colour_part[: COLD_LEVEL + 1] == 0).all()
 
 
 def test_heat_of_10_percent_counts_as_cold_and_a_little_more_shows(photo_rgb):
@@ -74,15 +88,15 @@ def test_a_canvas_that_is_no_multiple_of_a_block_is_blended_to_its_edges():
 
 
 def slow_blend(canvas: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The blend word by word, pixel for pixel: a level for each block, its colour's share by 256ths, cut off."""
+    """The blend word by word, pixel for pixel: a level for each block, eighths taken for it, its colour added."""
     height, width = canvas.shape[:2]
     blocks = Enlarger(heat.shape, (-(-height // BLOCK), -(-width // BLOCK)), 255.5)(np.minimum(heat, np.float32(1)))
     levels = blocks.astype(int)
-    blended = canvas.copy()
+    lost, colour_part = (table.astype(int) for table in blend_tables())
+    blended = canvas.astype(int)
     for y, x in np.ndindex(height, width):
         level = levels[y // BLOCK, x // BLOCK]
-        share = round(256 * STRONGEST_BLEND * max(level - COLD_LEVEL, 0) / (255 - COLD_LEVEL))
-        blended[y, x] = (canvas[y, x].astype(int) * (256 - share) + heat_colours()[level].astype(int) * share) >> 8
+        blended[y, x] += colour_part[level] - (blended[y, x] >> 3) * lost[level]
     return blended
 
 
@@ -95,12 +109,12 @@ def test_every_pixel_is_blended_as_the_rule_says(canvas_wh):
         assert (Overlay((64, 48), heat.shape, canvas_wh).blend(canvas, heat) == slow_blend(canvas, heat)).all()
 
 
-def test_the_warm_span_goes_from_the_first_row_with_a_warm_block_to_the_last():
+def test_the_warm_rows_go_from_the_first_row_with_a_warm_block_to_the_last():
     warm = np.zeros((6, 3), bool)
     warm[1:3, 2], warm[4, 0] = True, True
-    assert warm_span(warm) == (1, 5)
-    assert warm_span(warm[5:])[1] == 0
-    assert warm_span(np.ones((2, 2), bool)) == (0, 2)
+    assert warm_rows(warm) == (1, 5)
+    assert warm_rows(warm[5:])[1] == 0
+    assert warm_rows(np.ones((2, 2), bool)) == (0, 2)
 
 
 def test_more_than_full_heat_is_drawn_as_full():
