@@ -41,9 +41,10 @@ def blend_tables() -> tuple[np.ndarray, np.ndarray]:
     """For heat 0..255 how many eighths of a pixel are taken away, (256, 1), and the colour added, (256, 3), both uint8.
 
     Meant is pixel * (1 - share) + colour * share; the share grows with the heat from exactly 0, so that where it is cold the
-    photo is untouched. All is done in bytes, which costs half of what wider numbers do: an eighth is pixel >> 3, and taken are
-    whole ones. What is taken too much comes back as grey, so no step is seen from one eighth to the next. That is at most 18
-    shades from what is meant, for black and white where a step begins, and never above 255 or below 0.
+    photo is untouched. All is done in bytes, of which a vector holds twice as many as of wider numbers: an eighth is
+    pixel >> 3, and taken are whole ones. What is taken too much comes back as grey, so steps from one eighth to the
+    next are faint: at most 18 shades from what is meant, for black and white where a step begins, and always 0
+    to 255.
     """
     share = STRONGEST_BLEND * np.maximum(np.arange(256)[:, None] - COLD_LEVEL, 0) / (255 - COLD_LEVEL)
     lost = np.ceil(8 * share)
