@@ -74,6 +74,19 @@ def turned(degrees: float) -> Change:
     return changed
 
 
+def upright(frame: HeldOut) -> HeldOut:
+    """As a phone held upright sees it, three wide and four high: around the hand, or the middle. A wider hand is cut."""
+    height, width = frame.frame_rgb.shape[:2]
+    view = min(width, round(height * 3 / 4))
+    x0, y0, x1, y1 = frame.box_xyxy or (0, 0, width, height)
+    left = min(max(round((x0 + x1 - view) / 2), 0), width - view)
+    part = replace(frame, frame_rgb=np.ascontiguousarray(frame.frame_rgb[:, left:left + view]))
+    if frame.box_xyxy is None:
+        return part
+    return replace(part, box_xyxy=(max(x0 - left, 0), y0, min(x1 - left, view), y1),
+                   hand=None if frame.hand is None else np.ascontiguousarray(frame.hand[:, left:left + view]))
+
+
 CONDITIONS: dict[str, Change] = {
     "as they are": lambda frame: frame,
     "a third of the light": toned(lambda rgb: 0.35 * rgb),
@@ -85,6 +98,7 @@ CONDITIONS: dict[str, Change] = {
     "out of focus": toned(out_of_focus),
     "noise": toned(noisy),
     "JPEG, quality 15": compressed,
+    "upright, 3:4": upright,
     "mirrored": mirrored,
     **{f"turned by {degrees}": turned(degrees) for degrees in (20, -20, 45, -45, 90, -90, 180)},
 }

@@ -1,6 +1,7 @@
 """The photos in other light, out of focus and turned: what each change does to a frame, and the table of them all."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ def frame() -> HeldOut:
 def test_a_condition_keeps_size_label_and_name_and_says_where_the_hand_is(frame, name):
     before = frame.frame_rgb.copy()
     changed = CONDITIONS[name](frame)
-    assert changed.frame_rgb.shape == (48, 64, 3) and changed.frame_rgb.dtype == np.uint8
+    assert changed.frame_rgb.shape == (48, 36 if name == "upright, 3:4" else 64, 3) and changed.frame_rgb.dtype == np.uint8
     assert (changed.name, changed.label) == (frame.name, frame.label)
     assert np.array_equal(frame.frame_rgb, before)
     assert np.array_equal(changed.frame_rgb, before) == (name == "as they are")
@@ -40,6 +41,16 @@ def test_a_condition_keeps_size_label_and_name_and_says_where_the_hand_is(frame,
 
 def test_a_mirrored_hand_is_on_the_other_side(frame):
     assert CONDITIONS["mirrored"](frame).box_xyxy == (8, 8, 24, 20)
+
+
+def test_an_upright_photo_is_taken_around_the_hand_or_of_the_middle(frame):
+    """The hand, at x 40 to 56, comes as near to the middle of the 36 pixels as the frame's edge lets it."""
+    changed = CONDITIONS["upright, 3:4"](frame)
+    assert changed.box_xyxy == (12, 8, 28, 20) and changed.hand.shape == (48, 36) and (changed.hand[8:20, 12:28] == 255).all()
+    wide = CONDITIONS["upright, 3:4"](replace(frame, box_xyxy=(4, 8, 56, 20), hand=None))
+    assert wide.box_xyxy == (0, 8, 36, 20) and wide.hand is None
+    empty = CONDITIONS["upright, 3:4"](replace(frame, box_xyxy=None, hand=None, label="none"))
+    assert empty.frame_rgb.shape == (48, 36, 3) and (empty.frame_rgb[:, :25] == GREY).all() and empty.box_xyxy is None
 
 
 def test_a_hand_turned_by_90_degrees_stands_where_it_lay(frame):
