@@ -50,8 +50,6 @@ def parser() -> argparse.ArgumentParser:
                      help="training batches of 64 (default: from the checkpoint 250, without photos or with those that it "
                           "learned from none, for other classes than gu, choki and pa 300; else 2000); with --task anomaly of "
                           "24 pairs (default none)")
-    top.add_argument("--rate", type=float, default=None,
-                     help="highest learning rate (default: 1e-4 from the checkpoint for classes that it knows, else 1e-3)")
     top.add_argument("--rendered", type=int, default=1500, help="rendered hands to draw (default %(default)s)")
     top.add_argument("--backgrounds", type=Path, default=None, metavar="FOLDER",
                      help="pictures of anything but hands, to lay hands over (scripts/fetch_backgrounds.py gets some)")

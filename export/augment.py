@@ -57,7 +57,7 @@ class Scene:
 
 
 # Shares of a batch; a kind whose material is missing gives its share to the others.
-MIX = {"scene": 0.28, "cutout": 0.25, "rendered": 0.25, "nothing": 0.22}
+MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
@@ -65,10 +65,6 @@ SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of 
 # is smaller than a hand whose fingers are out.
 FILL, FIST_FILL = (0.28, 1.1), (0.17, 0.95)
 ARM_GOES_ON = 0.7  # of the arms that their picture's edge cuts off reach the frame's edge
-ANY_SIDE = 0.25  # of the hands are turned by up to 120 degrees: arms reach in from all sides of a table
-TURNED = 0.5  # of the backgrounds are turned as photos of hands are, or a tilted room would mean a hand
-ASPECT, UPRIGHT = (0.8, 1.8), (0.55, 0.8)  # width / height of a camera's frame, and of a phone's held upright
-HELD_UPRIGHT = 0.2  # of the frames
 WHOLE_PHOTO = 0.25  # of the photos are shown as the camera took them, as the device will see them
 
 
@@ -159,8 +155,7 @@ class Augmenter:
         light = _light(self.rng) if self.rng.random() < 0.5 else 1.0  # hand and place were not lit alike
         return lay_over(self.background(), cutout.frame_rgb, cutout.alpha, matrix, light, goes_on), hand
 
-    def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None,
-              any_side: float = ANY_SIDE) -> np.ndarray:
+    def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:
         """2x3 matrix source -> input: the box fills a random share of the frame, anywhere in it, turned and mirrored.
 
         With `keep_inside` (the source's size) the view is pushed back towards the source so that little lies outside.
@@ -168,7 +163,7 @@ class Augmenter:
         rng, (out_w, out_h) = self.rng, self.size_wh
         x0, y0, x1, y1 = box_xyxy
         centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-        aspect = np.exp(rng.uniform(*np.log(UPRIGHT if rng.random() < HELD_UPRIGHT else ASPECT)))
+        aspect = np.exp(rng.uniform(np.log(0.8), np.log(1.8)))  # of the camera's frame, width / height
         share = np.exp(rng.uniform(np.log(fill[0]), np.log(fill[1])))
         view_h = max((y1 - y0), (x1 - x0) / aspect) / share
         view = np.array([view_h * aspect, view_h])
@@ -179,15 +174,11 @@ class Augmenter:
         if keep_inside:
             slack = np.maximum((np.array(keep_inside) - view) / 2, 0) + 0.08 * view
             middle = np.clip(middle, np.array(keep_inside) / 2 - slack, np.array(keep_inside) / 2 + slack)
-        turn = self._turn(degrees, any_side)
+        turn = np.deg2rad(rng.normal(0, degrees / 2) if rng.random() < 0.85 else rng.uniform(-90, 90))  # arms from the side
         mirror = rng.choice([-1.0, 1.0])
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         linear = np.diag([mirror * out_w / view[0], out_h / view[1]]) @ rotation
         return np.column_stack([linear, np.array([out_w, out_h]) / 2 - linear @ middle])
-
-    def _turn(self, degrees: float, any_side: float = ANY_SIDE) -> float:
-        """An angle in radians: a share of `any_side` is anything up to 120 degrees, the others mostly within `degrees`."""
-        return np.deg2rad(self.rng.uniform(-120, 120) if self.rng.random() < any_side else self.rng.normal(0, degrees / 2))
 
     # --- places without a hand --------------------------------------------------------------------------------------
 
@@ -218,7 +209,7 @@ class Augmenter:
                               flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
     def _with_person(self, place: np.ndarray, person: RenderedPerson) -> np.ndarray:
-        matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12, any_side=0.1)
+        matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12)
         return lay_over(place, person.frame_rgb, person.alpha, matrix, goes_on=True)
 
     def _crop(self, frame_rgb: np.ndarray) -> np.ndarray:
@@ -226,9 +217,6 @@ class Augmenter:
         w, h = (max(16, int(side * self.rng.uniform(0.4, 1.0))) for side in (width, height))
         x, y = self.rng.integers(width - w + 1) if w < width else 0, self.rng.integers(height - h + 1) if h < height else 0
         part = cv2.resize(frame_rgb[y:y + h, x:x + w], self.size_wh, interpolation=cv2.INTER_AREA)
-        if self.rng.random() < TURNED:
-            matrix = cv2.getRotationMatrix2D((self.size_wh[0] / 2, self.size_wh[1] / 2), np.rad2deg(self._turn(25)), 1)
-            part = cv2.warpAffine(part, matrix, self.size_wh, borderMode=cv2.BORDER_REPLICATE)
         return part[:, ::-1] if self.rng.random() < 0.5 else part
 
     # --- batches ----------------------------------------------------------------------------------------------------
@@ -303,40 +291,40 @@ def ends_in_arm(cutout: Cutout) -> bool:
 def photometric(frame_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 -> uint8 (H, W, 3): light, contrast, gamma, colour, greyscale, blur, motion, low resolution, noise."""
     frame = frame_rgb.astype(np.float32)
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         frame = _blur(frame, rng)
     if rng.random() < 0.8:
         mean = frame.mean()
         frame = (frame - mean) * np.exp(rng.uniform(-0.5, 0.35)) + mean * np.exp(rng.uniform(-0.55, 0.4))
-        frame *= np.exp(rng.normal(0, 1, 3) * rng.uniform(0, 0.25)).astype(np.float32)  # white balance
+        frame *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)  # white balance
     if rng.random() < 0.15:  # a window on one side
         axis = int(rng.random() < 0.6)
         ramp = np.linspace(*np.exp(rng.uniform(-0.7, 0.5, 2)), frame.shape[axis], dtype=np.float32)
         frame *= ramp[None, :, None] if axis else ramp[:, None, None]
     if rng.random() < 0.3:
         grey = frame.mean(axis=2, keepdims=True)
-        frame = grey + (frame - grey) * (0.0 if rng.random() < 0.4 else rng.uniform(0.2, 1.6))
+        frame = grey + (frame - grey) * (0.0 if rng.random() < 0.3 else rng.uniform(0.2, 1.6))
     np.clip(frame, 0, 255, out=frame)
     if rng.random() < 0.3:
         frame = 255 * (frame / 255) ** np.exp(rng.uniform(-0.5, 0.5))
     if rng.random() < 0.3:
-        frame = frame + rng.standard_normal(frame.shape, dtype=np.float32) * rng.uniform(1, 10)
+        frame = frame + rng.standard_normal(frame.shape, dtype=np.float32) * rng.uniform(1, 6)
     return np.clip(frame, 0, 255).astype(np.uint8)
 
 
 def _blur(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     kind = rng.integers(3)
     if kind == 0:
-        return cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.3, 1.7))
+        return cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.3, 0.9))
     if kind == 1:  # motion
-        length = int(rng.integers(2, 7))
+        length = int(rng.integers(2, 5))
         kernel = np.zeros((7, 7), np.float32)
         angle = rng.uniform(0, np.pi)
         tip = (np.array([np.cos(angle), np.sin(angle)]) * length / 2).round().astype(int)
         cv2.line(kernel, tuple(3 - tip), tuple(3 + tip), 1.0)
         return cv2.filter2D(frame, -1, kernel / kernel.sum())
     height, width = frame.shape[:2]
-    k = rng.uniform(0.45, 0.9)
+    k = rng.uniform(0.6, 0.9)
     small = cv2.resize(frame, (int(width * k), int(height * k)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 

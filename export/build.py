@@ -135,7 +135,7 @@ def teach(network: keras.Model, augmenter: augment.Augmenter, options: argparse.
     if learned and not steps:
         print(f"the checkpoint learned from these photo sets already: not trained again (--steps {CHECKPOINT_STEPS} would)",
               flush=True)
-    recipe = train.Recipe(steps=steps, learning_rate=rate if options.rate is None else options.rate,
+    recipe = train.Recipe(steps=steps, learning_rate=rate,
                           top_channels=options.top_channels, loss=options.loss)
     if steps:
         head = ArcFace(len(augmenter.labels))

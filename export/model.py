@@ -71,13 +71,11 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
 # Expanded channels of blocks: what is left explains 92 to 100 % of the projection behind them by least squares.
 TRIMMED = {7: 128, 10: 96, 11: 192, 12: 192, 13: 96, 14: 128, 15: 128, 16: 128}
 NARROW = {**TRIMMED, 1: 32, 2: 64, 3: 48, 4: 64, 5: 64}
-SLIM = {**TRIMMED, 1: 24, 2: 64, 3: 48, 4: 64, 5: 64, 8: 160, 9: 144, 11: 160, 12: 144, 13: 64, 14: 80, 15: 96, 16: 64}
 BACKBONES = {
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
     "mobilenet_v2_0.5_trimmed": _mobilenet_v2(0.5, narrow=TRIMMED),
-    "mobilenet_v2_0.5_slim": _mobilenet_v2(0.5, narrow=SLIM),
     "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
     "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),

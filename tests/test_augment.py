@@ -96,34 +96,6 @@ def test_a_woven_place_repeats_itself():
     assert likeness(noise) < 0.1 and np.median(woven) > 0.2, "a pattern larger than the frame cannot be told from noise"
 
 
-def test_hands_come_from_all_sides_but_most_from_below():
-    made = augmenter()
-    turns = np.abs([made._turn(25) for _ in range(1000)])
-    assert 0.03 < (turns > np.pi / 2).mean() < 0.1 and (turns < np.pi / 6).mean() > 0.6 and turns.max() < 2.1
-
-
-def test_some_frames_are_held_upright():
-    made, aspects = augmenter(), []
-    for _ in range(1000):
-        across, down = np.linalg.norm(made._warp((10, 10, 50, 50), (0.3, 1.0), degrees=35)[:, :2], axis=1)
-        aspects.append((SIZE[0] / across) / (SIZE[1] / down))  # of what the frame shows, before it is stretched
-    aspects = np.array(aspects)
-    assert 0.15 < (aspects < 0.8).mean() < 0.25 and aspects.min() > 0.54 and aspects.max() < 1.81
-
-
-def test_a_place_is_turned_as_photos_of_hands_are(monkeypatch):
-    """A tilted room would else mean a hand."""
-    halves = np.zeros((60, 80, 3), np.uint8)
-    halves[:, 40:] = 255
-    made = augmenter()
-    made._turn = lambda degrees: np.pi / 2
-    for share, axis in ((1.0, 0), (0.0, 1)):
-        monkeypatch.setattr(augment, "TURNED", share)
-        part = made._crop(halves)[..., 0].astype(float)
-        first, last = np.array_split(part, 2, axis=axis)
-        assert abs(first.mean() - last.mean()) > 100 and part.std(axis=1 - axis).max() < 1
-
-
 def test_someone_stands_in_some_of_the_places():
     blue = RenderedPerson(np.full((160, 192, 3), (0, 0, 255), np.uint8), np.full((160, 192), 255, np.uint8))
     places = [np.zeros((50, 50, 3), np.uint8)]
