@@ -10,6 +10,7 @@ import numpy as np
 from .quantize import Quantization
 
 COLD = np.array([0], np.float32)  # numpy converts a plain 0 every time
+ALONE = 9216  # numbers of a matrix: a product with a vector OpenBLAS leaves to one thread below that (its interface/gemv.c)
 
 
 class ActivationMaps:
@@ -41,10 +42,10 @@ class ActivationMaps:
 
 
 def weighted_sums(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """rows @ weights, (N, C) and (C,) float32 to (N,), but never by BLAS.
+    """rows @ weights, (N, C) and (C,) float32 to (N,), never by BLAS: a row's sum is the same whatever rows are beside it.
 
-    OpenBLAS shares a product as small as this among threads that wait for one another by spinning, which costs more than the
-    product. An environment variable that must be set before numpy is loaded prevents it; einsum's own loop needs none.
+    And OpenBLAS shares a product of ALONE and more among threads that wait for one another by spinning, which costs more than
+    the product. An environment variable that must be set before numpy is loaded prevents it; einsum's own loop needs none.
     """
     return np.einsum("nc,c->n", rows, weights)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from .box import peak_and_box
 from .bundle import Bundle, load_bundle
-from .heatmap import ActivationMaps, weighted_sums
+from .heatmap import ALONE, ActivationMaps, weighted_sums
 from .image import NetworkInput
 from .interpreter import load_networks
 from .quantize import Quantization, pixel_table
@@ -50,6 +50,7 @@ class Pipeline:
         self._prepare = NetworkInput(bundle.size_wh, table)
         self._embedding_zero = np.array([networks.embedding_quantization.zero_point], np.float32)
         self._directions = np.concatenate([bundle.prototypes, bundle.cluster_centers])
+        self._products = np.dot if self._directions.size < ALONE else weighted_sums
         self._heat = ActivationMaps(networks.feature_quantization, bundle.cluster_weights)
         self._no_heat = np.zeros(bundle.feature_shape_hwc[:2], np.float32)
         self._no_heat.setflags(write=False)  # every result without a hand shares it
@@ -99,8 +100,10 @@ class Pipeline:
     def _look(self, image: np.ndarray) -> Look:
         """image: int8 (H, W, 3), as the first network takes it."""
         feature_map, quantized = self.networks(image)
-        embedding = unit_length(quantized - self._embedding_zero)  # the scale goes out with the length
-        cosines = weighted_sums(self._directions, embedding)
+        embedding = quantized.astype(np.float32)  # in two steps: numpy is slow where types are mixed
+        embedding -= self._embedding_zero
+        embedding = unit_length(embedding)  # the scale goes out with the length
+        cosines = self._products(self._directions, embedding)
         labels = len(self.bundle.labels)
         return Look(feature_map, embedding, cosines[:labels], int(cosines[labels:].argmax()))
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from runtime.heatmap import ALONE
 from runtime.pipeline import Pipeline, closer_window, has_room
 from runtime.quantize import Quantization
 from runtime.results import Box
@@ -63,6 +64,16 @@ def test_the_whole_method_by_hand(by_hand, warm_corner):
     assert result.size_wh == (32, 16)
     assert (result.box_xyxy, result.peak_xy) == (Box(0, 0, 16, 8), (8, 4))
     assert set(result.ms) == {"preprocess", "infer", "heatmap"} and min(result.ms.values()) >= 0
+
+
+def test_of_thousands_of_clusters_the_nearest_is_found_as_of_two(by_hand, warm_corner):
+    """Past ALONE the products are formed otherwise."""
+    many = dataclasses.replace(by_hand, cluster_centers=np.array([[0, 1]] * ALONE + [[1, 0]], np.float32),
+                               cluster_weights=np.array([[0, 1]] * ALONE + [[1, 0]], np.float32))
+    frame_rgb = np.zeros((16, 32, 3), np.uint8)
+    few, found = (Pipeline(bundle, FakeNetworks(warm_corner, [4, 3]))(frame_rgb) for bundle in (by_hand, many))
+    assert (few.cluster, found.cluster) == (1, ALONE) and found.scores == pytest.approx(few.scores)
+    assert found.heat.tolist() == few.heat.tolist()
 
 
 class TwoLooks(FakeNetworks):
