@@ -76,9 +76,9 @@ def prepare(bundle: Path) -> str:
         install(interpreter)
     print("networks and frames", flush=True)
     run([sys.executable, "scripts/bench_assets.py", str(NETWORKS), "--bundle", str(bundle)], "making the networks")
-    if not FRAMES.exists():
-        draw = f"import numpy; from scripts.bench import frames; numpy.save({str(FRAMES)!r}, frames(None, {CANDIDATE_FRAMES}))"
-        run([sys.executable, "-c", draw], "drawing the frames")
+    # Anew each time: frames kept from before a change of the renderer gave other counts than a fresh clone's.
+    draw = f"import numpy; from scripts.bench import frames; numpy.save({str(FRAMES)!r}, frames(None, {CANDIDATE_FRAMES}))"
+    run([sys.executable, "-c", draw], "drawing the frames")
     fetch_mediapipe()
     packed = pack(bundle, BUILD / "dist")
     for folder in (packed, NETWORKS):
