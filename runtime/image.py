@@ -13,6 +13,9 @@ import numpy as np
 from .errors import FrameError
 
 PIXEL = np.dtype(np.uint32)  # a pixel in one piece, R, G and B, and with it the byte that follows
+# For one, two or three pixels, as many bytes and more: a number that numpy copies as one, and one for what is too much.
+PIECES = {1: (PIXEL, np.dtype(np.uint8)), 2: (np.dtype(np.uint64), np.dtype(np.uint16)),
+          3: (np.dtype(np.complex128), np.dtype(np.uint64))}
 QUARTER = np.array([2], np.uint16)  # bits; numpy converts a plain 2 every time
 HALF_RANGE = 128
 SIZES = 4  # of frames, whose tables are kept
@@ -50,10 +53,13 @@ def sample_positions(source: int, target: int) -> np.ndarray:
     return ((2 * k + 1) * source // (4 * target)).astype(np.intp)
 
 
-def nearest_positions(source: int, target: int) -> np.ndarray:
-    """Which of `source` places each of `target` is nearest to: floor((k + 0.5) * source / target), (target,) intp."""
+def nearest_positions(source: int, target: int, wide: int = 1) -> np.ndarray:
+    """Where in `source` each of `target` pieces, `wide` places wide and evenly spread, begins, to the nearest place.
+
+    floor((k + 0.5) * source / target - (wide - 1) / 2), (target,) intp; for single places the nearest one.
+    """
     k = np.arange(target, dtype=np.int64)
-    return ((2 * k + 1) * source // (2 * target)).astype(np.intp)
+    return (((2 * k + 1) * source - (wide - 1) * target) // (2 * target)).astype(np.intp)
 
 
 class Stretch2x2:
@@ -175,45 +181,45 @@ class ThreeOfFour:
 
 
 class Nearest:
-    """A picture of another size to look at, quick rather than fine: every pixel is the nearest one of the frame.
+    """A picture of another size to look at, quick rather than fine: its pixels are those of the frame nearest to them.
 
-    Pixels are copied in pairs where widths allow, which is half the work, and in one piece, as by Stretch2x2: 4 bytes for a
-    pixel of 3, 8 for a pair. Such a piece reaches into the next one; so they are copied in turns, those of one turn far apart.
+    Where widths allow, two or three neighbours of the frame are copied as one, which is half or a third of the work and puts
+    none of them a pixel's width off. As by Stretch2x2 they are copied in one number, of 4 bytes for a pixel of 3, of 8 for two,
+    of 16 for three. Such a piece reaches into the next one; so they are copied in turns, those of one turn far apart.
     """
 
     def __init__(self, source_size_wh: tuple[int, int], target_size_wh: tuple[int, int]):
         (source_w, source_h), (self._target_w, target_h) = source_size_wh, target_size_wh
-        together = 2 if self._target_w < source_w and source_w % 2 == self._target_w % 2 == 0 else 1
-        self._excess, self._piece = np.dtype(f"u{together}"), np.dtype(f"u{4 * together}")
-        places, width = self._target_w // together, source_w // together
-        columns = nearest_positions(width, places).tolist()
-        period, step = repetition(places, width)
+        together = next(n for n in (3, 2, 1) if n == 1 or (self._target_w % n == 0 and self._target_w <= source_w))
+        piece, self._excess = PIECES[together]
+        places = self._target_w // together
+        columns = nearest_positions(source_w, places, together).tolist()
+        period, step = repetition(places, source_w)
         self._turns = period * -(-TURNS // period)
-        self._pieces = places * target_h
+        self._pieces, self._size = places * target_h, 3 * together  # bytes each
         self._row_index = nearest_positions(source_h, target_h)
-        size, far = 3 * together, 3 * together * step * self._turns // period
+        far = 3 * step * self._turns // period
         # As many bytes too many as lie between pieces: numpy counts them in when it looks whether memory overlaps.
-        rows = np.empty(target_h * source_w * 3 + far, np.uint8)
-        self._rows = rows[:-far].reshape(target_h, -1)
+        rows = np.empty(target_h * source_w * 3 + far + piece.itemsize, np.uint8)
+        self._rows = rows[: target_h * source_w * 3].reshape(target_h, -1)
         self._gathering = []
         for turn in range(min(self._turns, self._pieces)):
-            held = np.empty(len(range(turn, self._pieces, self._turns)), self._piece)
+            held = np.empty(len(range(turn, self._pieces, self._turns)), piece)
             first = columns[turn % period] + turn // period * step  # in the flat frame: a row goes on with the next
-            self._gathering.append((held, np.ndarray(len(held), self._piece, rows, size * first, far)))
+            self._gathering.append((held, np.ndarray(len(held), piece, rows, 3 * first, far)))
 
     def __call__(self, frame_rgb: np.ndarray) -> np.ndarray:
         """frame_rgb: uint8 (h, w, 3) of source_size_wh. Returns uint8 (H, W, 3), a new array."""
         np.take(frame_rgb.reshape(len(frame_rgb), -1), self._row_index, axis=0, out=self._rows, mode="clip")
-        excess = self._excess.itemsize
-        picture = np.empty(3 * excess * self._pieces + excess, np.uint8)
-        pieces = np.ndarray(self._pieces, self._piece, picture, 0, 3 * excess)
+        first, size, far = self._gathering[0][0], self._size, self._size * self._turns
+        picture = np.empty(size * self._pieces + first.itemsize, np.uint8)
         for turn, (held, pixels) in enumerate(self._gathering):
             held[...] = pixels
-            pieces[turn :: self._turns] = held
-        # The excess of every turn was overwritten by the next turn, but that of the last lies in pieces of the first.
-        picture = picture[:-excess]
-        picture.view(self._excess)[:: 3 * self._turns] = self._gathering[0][0].view(self._excess)[::4]
-        return picture.reshape(len(self._rows), self._target_w, 3)
+            np.ndarray(len(held), held.dtype, picture, size * turn, far)[...] = held
+        # What a turn put beyond its pieces the next turn overwrote; the last one reached into pieces of the first.
+        beginnings = first.view(self._excess)[:: first.itemsize // self._excess.itemsize]
+        np.ndarray(len(first), self._excess, picture, 0, far)[...] = beginnings.copy()  # in two steps: quicker
+        return picture[: size * self._pieces].reshape(len(self._rows), self._target_w, 3)
 
 
 def repetition(places: int, width: int) -> tuple[int, int]:

@@ -150,21 +150,30 @@ def test_a_picture_s_pixels_are_the_frame_s_nearest():
         assert (Nearest((41, 30), size_wh)(frame_rgb) == expected).all()
 
 
-def test_a_picture_of_even_widths_is_made_of_pairs_less_than_a_pixel_s_width_off():
+@pytest.mark.parametrize(("width", "together"), [(240, 3), (108, 3), (106, 2), (238, 2), (107, 1)])
+def test_a_picture_is_made_of_neighbours_less_than_a_pixel_s_width_off(width, together):
     ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[None, :, None], (4, 240, 3))  # says its column
-    picture = Nearest((240, 4), (108, 4))(ramp)
+    picture = Nearest((240, 4), (width, 4))(ramp)
     assert (picture == picture[:1, :, :1]).all()
     columns = picture[0, :, 0].astype(int)
-    assert (columns[1::2] == columns[0::2] + 1).all()
-    middles = (np.arange(108) + 0.5) * 240 / 108
-    assert np.abs(columns + 0.5 - middles).max() < 240 / 108
+    for i in range(1, together):
+        assert (columns[i::together] == columns[0::together] + i).all()
+    middles = (np.arange(width) + 0.5) * 240 / width
+    assert np.abs(columns + 0.5 - middles).max() < 240 / width
 
 
-@pytest.mark.parametrize("size_wh", [(2, 2), (6, 7), (20, 12), (32, 24), (48, 48), (62, 48)])
-def test_a_picture_of_pairs_holds_the_nearest_pairs(size_wh):
-    frame_rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    pairs = frame_rgb.reshape(48, 32, 6)[nearest_positions(48, size_wh[1])][:, nearest_positions(32, size_wh[0] // 2)]
-    assert (Nearest((64, 48), size_wh)(frame_rgb) == pairs.reshape(size_wh[1], size_wh[0], 3)).all()
+@pytest.mark.parametrize("size_wh", [(2, 2), (3, 3), (6, 7), (20, 12), (32, 24), (48, 48), (62, 48), (63, 5), (65, 3)])
+def test_a_picture_holds_the_nearest_neighbours(size_wh):
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (48, 65, 3), np.uint8)
+    together = 3 if size_wh[0] % 3 == 0 else 2 if size_wh[0] % 2 == 0 else 1
+    columns = nearest_positions(65, size_wh[0] // together, together)[:, None] + np.arange(together)
+    assert (Nearest((65, 48), size_wh)(frame_rgb) == frame_rgb[nearest_positions(48, size_wh[1])][:, columns.ravel()]).all()
+
+
+def test_pieces_of_several_places_have_their_middle_where_a_piece_s_middle_is():
+    assert nearest_positions(9, 3, 3).tolist() == [0, 3, 6]
+    assert nearest_positions(20, 3, 3).tolist() == [2, 9, 15]  # middles 3.33, 10, 16.67
+    assert nearest_positions(8, 2, 2).tolist() == [1, 5]
 
 
 @pytest.mark.parametrize("make", [Stretch2x2, Nearest])
