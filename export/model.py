@@ -28,35 +28,24 @@ class Backbone:
     last: str
 
 
-def _mobilenet_v2(alpha: float, early: bool = False, narrow: dict[int, int] | None = None) -> Backbone:
+def _mobilenet_v2(alpha: float, narrow: dict[int, int] | None = None) -> Backbone:
     def build(shape_hwc, weights):
         whole = keras.applications.MobileNetV2(input_shape=shape_hwc, alpha=alpha, include_top=False, weights=weights)
-        return _reshaped(whole, early, narrow or {})
+        return _narrowed(whole, narrow) if narrow else whole
     return Backbone(build, "block_6_pad", "block_13_expand", "block_16_project_BN")
 
 
-def _reshaped(whole: keras.Model, early: bool, narrow: dict[int, int]) -> keras.Model:
-    """MobileNetV2 with fewer expanded channels in the blocks of `narrow`, the first of those they had (scripts/narrow.py
-    chooses better ones). `early`: its map has a quarter of the image's side after two layers, as in MobileNetV3
-    (https://arxiv.org/abs/1905.02244, table 2), because block 0 takes the stride of block 1.
+def _narrowed(whole: keras.Model, narrow: dict[int, int]) -> keras.Model:
+    """With fewer expanded channels in the blocks of `narrow`: the first of them, where scripts/narrow.py chooses better ones.
 
-    On a Pi an int8 network costs by the values it writes, and block 1 writes most of all. Every weight keeps its place, so that
-    what MobileNetV2 knows can be learned on from.
+    On a Pi an int8 network costs by the values it writes, and the expanded channels of the first blocks are most of them.
     """
-    strides = {"expanded_conv_depthwise": 2, "block_1_depthwise": 1} if early else {}
     filters = {f"block_{i}_expand": channels for i, channels in narrow.items()}
 
     def copied(layer):
-        config = layer.get_config()
-        if layer.name in strides:
-            config |= {"strides": strides[layer.name], "padding": "same"}
-        if layer.name in filters:
-            config["filters"] = filters[layer.name]
-        return layer.__class__.from_config(config)
-
-    def called(layer, inputs, **_):
-        return inputs if early and layer.name == "block_1_pad" else layer(inputs)
-    made = keras.models.clone_model(whole, clone_function=copied, call_function=called)
+        fewer = {"filters": filters[layer.name]} if layer.name in filters else {}
+        return layer.__class__.from_config(layer.get_config() | fewer)
+    made = keras.models.clone_model(whole, clone_function=copied)
     made.set_weights([given[tuple(map(slice, weight.shape))] for weight, given in zip(made.weights, whole.get_weights())])
     return made
 
@@ -68,16 +57,15 @@ def _mobilenet_v3_small(minimalistic: bool) -> Backbone:
     return Backbone(build, "expanded_conv_3_depthwise_pad", "expanded_conv_8_expand", "expanded_conv_10_add")
 
 
-# Expanded channels of blocks: what is left explains 92 to 100 % of the projection behind them by least squares.
+# Expanded channels of blocks: what is left explains 91 to 100 % of the projection behind them by least squares.
 TRIMMED = {7: 128, 10: 96, 11: 192, 12: 192, 13: 96, 14: 128, 15: 128, 16: 128}
-NARROW = {**TRIMMED, 1: 32, 2: 64, 3: 48, 4: 64, 5: 64}
+SLIM = {**TRIMMED, 1: 24, 2: 64, 3: 48, 4: 64, 5: 64, 8: 160, 9: 144, 11: 160, 12: 144, 13: 64, 14: 80, 15: 96, 16: 64}
 BACKBONES = {
     "mobilenet_v2_0.35": _mobilenet_v2(0.35),
     "mobilenet_v2_0.5": _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": _mobilenet_v2(1.0),
     "mobilenet_v2_0.5_trimmed": _mobilenet_v2(0.5, narrow=TRIMMED),
-    "mobilenet_v2_0.5_early": _mobilenet_v2(0.5, early=True),
-    "mobilenet_v2_0.5_narrow": _mobilenet_v2(0.5, early=True, narrow=NARROW),
+    "mobilenet_v2_0.5_slim": _mobilenet_v2(0.5, narrow=SLIM),
     "mobilenet_v3_small_minimalistic": _mobilenet_v3_small(minimalistic=True),
 }
 BACKBONE = "mobilenet_v2_0.5_trimmed"

@@ -1,6 +1,6 @@
 """Weights for a backbone with fewer expanded channels out of trained ones: a start that needs little learning, not none.
 
-    python scripts/narrow.py mobilenet_v2_0.5_early wide.weights.h5 mobilenet_v2_0.5_narrow start.weights.h5 [flags of export]
+    python scripts/narrow.py mobilenet_v2_0.5 wide.weights.h5 mobilenet_v2_0.5_slim start.weights.h5 [flags of export]
 
 In each narrowed block those expanded channels go, one after the other, whose loss the others can make up for best: the
 projection behind them is fitted anew by least squares on what the block sees of frames as in training, of the photos that
