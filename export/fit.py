@@ -22,7 +22,7 @@ from runtime.results import NONE_LABEL
 BOX_CANDIDATES = np.arange(0.15, 0.86, 0.025)
 REJECT_CANDIDATES = np.arange(-1.0, 0.91, 0.02)  # -1 rejects nothing: `none` then wins as any class does
 AS_GOOD = 0.01  # mean accuracies closer than this are not told apart by so few photos
-CLOSER = 0.1  # cosine: see models/README.md, "A closer look"
+CLOSER = 0.1  # cosine: see models/TRIED.md, "A closer look"
 DEFAULT_BOX, DEFAULT_REJECT = 0.45, 0.3  # where no validation photo can tell
 
 
