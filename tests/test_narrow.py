@@ -39,7 +39,7 @@ def test_a_narrowed_block_answers_much_as_the_wide_one(wide):
     assert set(explained) == {f"block_{i}" for i in model.SLIM} and min(explained.values()) > 0.7
     given, wanted = (keras.Model(net.input, net.get_layer("block_1_project_BN").output).predict(FRAMES, verbose=0)
                      for net in (target, wide))
-    error = ((given - wanted) ** 2).mean() / wanted.var()
+    error = ((given - wanted) ** 2).mean() / wanted.var(axis=(0, 1, 2)).mean()  # about each channel's own mean, as the fit
     assert error == pytest.approx(1 - explained["block_1"], abs=0.02)
 
 
