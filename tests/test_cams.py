@@ -15,7 +15,7 @@ from calibration.photos import DataError
 from export import gradcam
 from export.studies import cams
 from runtime.bundle import load_bundle
-from runtime.results import Result
+from runtime.results import Box, Result
 
 TINY = Path(__file__).parent.parent / "models" / "tiny"
 
@@ -150,16 +150,26 @@ class Blind:
     """Stands where a pipeline stands, and takes every hand for none."""
 
     bundle = replace(load_bundle(TINY), size_wh=(12, 8), labels=("gu", "pa", "none"), feature_shape_hwc=(4, 6, 5),
-                     prototypes=np.eye(4, dtype=np.float32)[:3])
+                     prototypes=np.eye(4, dtype=np.float32)[:3], closer=0.0)
 
     def __call__(self, frame_rgb):
         return SimpleNamespace(heat=np.zeros((4, 6), np.float32))
 
 
+class LooksCloser(Blind):
+    """Finds peak and box where its heat shows none."""
+
+    bundle = replace(Blind.bundle, closer=0.1, box_threshold=0.45)
+
+    def __call__(self, frame_rgb):
+        return SimpleNamespace(heat=np.zeros((4, 6), np.float32), peak_xy=(12, 12), box_xyxy=Box(6, 6, 18, 12))
+
+
 def compared(reference: bool) -> cams.Comparison:
     sets = [[photographed(f"mine/{label}/{session}_{i}.png", label, i) for i, label in enumerate(["gu", "pa"] * 4)]
             for session in ("train", "validation", "test")]
-    return cams.compare(skipping_network(reference=reference), Blind(), Blind(), *sets)
+    ours = {"ours, float": Blind(), "ours, int8": Blind(), "ours, int8, closer": LooksCloser()}
+    return cams.compare(skipping_network(reference=reference), Blind.bundle, ours, *sets)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +182,8 @@ def test_every_method_has_a_row_and_the_names_have_the_maps_own_size(found):
     at_ours = [name for name in names if name.endswith(", 4x6")]
     at_reference = [name for name in names if name.endswith(", 2x3 (reference's layer)")]
     assert len(at_ours) == 4 + 6 + 1 and len(at_reference) == 4 + 1
-    assert names == at_ours + at_reference + ["ours, float", "ours, int8", "control: random", "control: middle of the frame"]
+    ours = ["ours, float", "ours, int8", "ours, int8, closer"]
+    assert names == at_ours + at_reference + ours + ["control: random", "control: middle of the frame"]
     assert all(len(heats.validation) == len(heats.test) == 8 for heats in found.heats)
 
 
@@ -183,6 +194,11 @@ def test_a_hand_taken_for_none_is_missed_and_its_pixels_taken_at_random(found):
     assert 0 < blind.deletion < 1 and 0 < blind.insertion < 1
 
 
+def test_what_the_device_places_by_a_closer_look_counts_as_it_is(found):
+    closer = next(row for row in found.rows if row.method == "ours, int8, closer")
+    assert (closer.peak_inside, closer.box_iou, closer.box_threshold) == (1.0, 0.5, 0.45)
+
+
 def test_a_network_without_the_references_layer_goes_without():
     assert not [row for row in compared(reference=False).rows if "reference" in row.method]
 
@@ -190,7 +206,7 @@ def test_a_network_without_the_references_layer_goes_without():
 def test_photos_without_a_known_place_are_refused():
     nowhere = [replace(photographed("mine/gu/1.png", "gu", 1), box_xyxy=None)]
     with pytest.raises(DataError, match="to train, to validate and to test; given: 0, 0, 0"):
-        cams.compare(skipping_network(), Blind(), Blind(), nowhere, nowhere, nowhere)
+        cams.compare(skipping_network(), Blind.bundle, {"ours, int8": Blind()}, nowhere, nowhere, nowhere)
 
 
 # --- what is written ------------------------------------------------------------------------------------------------------
