@@ -60,6 +60,7 @@ class Scene:
 MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
+ALIKE = 0.3  # of the backgrounds have the colours of skin, as wood, brick and red rugs have, or a warm lamp's whole room
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
 # The hand's share of the frame, along its longer side: from across the room to closer than close. Across the same room a fist
 # is smaller than a hand whose fingers are out.
@@ -153,7 +154,7 @@ class Augmenter:
         goes_on = ends_in_arm(cutout) and self.rng.random() < ARM_GOES_ON
         hand = cv2.warpAffine(cutout.hand, matrix, self.size_wh)
         light = _light(self.rng) if self.rng.random() < 0.5 else 1.0  # hand and place were not lit alike
-        return lay_over(self.background(), cutout.frame_rgb, cutout.alpha, matrix, light, goes_on), hand
+        return lay_over(self.background(cutout), cutout.frame_rgb, cutout.alpha, matrix, light, goes_on), hand
 
     def _warp(self, box_xyxy, fill: tuple[float, float], degrees: float, keep_inside: Size | None = None) -> np.ndarray:
         """2x3 matrix source -> input: the box fills a random share of the frame, anywhere in it, turned and mirrored.
@@ -182,8 +183,8 @@ class Augmenter:
 
     # --- places without a hand --------------------------------------------------------------------------------------
 
-    def background(self) -> np.ndarray:
-        """uint8 (H, W, 3) of a place without a hand: part of a photo, or drawn."""
+    def background(self, hand: Cutout | None = None) -> np.ndarray:
+        """uint8 (H, W, 3) of a place without a hand: part of a photo, or drawn. `hand`: what will be laid over it."""
         pools = {"empty": self.empty, "places": self.places, "drawn": [None]}
         kinds = [kind for kind, pool in pools.items() if len(pool)]
         kind = self._pick(kinds, np.array([PLACES[kind] for kind in kinds]))
@@ -191,6 +192,8 @@ class Augmenter:
                  else self._crop(pools[kind][self.rng.integers(len(pools[kind]))]))
         if self.rng.random() < WOVEN:
             place = self._woven(place)
+        if self.rng.random() < ALIKE and (hand := hand or self._any_cutout()):
+            place = self._alike(place, hand)
         if len(self.people) and self.rng.random() < SOMEONE:
             place = self._with_person(place, self.people[self.rng.integers(len(self.people))])
         return place
@@ -207,6 +210,21 @@ class Augmenter:
         turn[:, 2] = self.rng.uniform(-200, 0, 2)
         return cv2.warpAffine(np.tile(piece, (1 + 600 // len(piece), 1 + 600 // piece.shape[1], 1)), turn, (width, height),
                               flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+    def _any_cutout(self) -> Cutout | None:
+        pools = [pool[label] for pool in (self.cutouts, self.rendered) for label in sorted(pool)]
+        if not pools:
+            return None
+        pool = pools[self.rng.integers(len(pools))]
+        return pool[self.rng.integers(len(pool))]
+
+    def _alike(self, place: np.ndarray, hand: Cutout) -> np.ndarray:
+        """The place with the hand's mean colour, about as bright, some of its own colours left: only shape tells them apart."""
+        skin = np.float32(cv2.mean(hand.frame_rgb, (hand.hand > 127).astype(np.uint8))[:3])
+        grey = place.mean(axis=2, keepdims=True, dtype=np.float32)
+        light = (grey - grey.mean()) * self.rng.uniform(0.7, 1.8) + skin.mean() * np.exp(self.rng.uniform(-0.5, 0.5))
+        alike = light * (skin / max(skin.mean(), 1)) + self.rng.uniform(0, 1) * (place - grey)
+        return np.clip(alike, 0, 255).astype(np.uint8)
 
     def _with_person(self, place: np.ndarray, person: RenderedPerson) -> np.ndarray:
         matrix = self._warp((0, 0, *person.alpha.shape[::-1]), (0.7, 1.6), degrees=12)

@@ -1,5 +1,7 @@
 """export/augment.py: what a training sample is made of."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def raised(label: str = "pa", arm: slice = slice(26, 38)) -> Cutout:
 
 def test_an_arm_goes_on_to_the_edge_of_the_frame(monkeypatch):
     made = augmenter()
-    made.background = lambda: np.zeros((96, 96, 3), np.uint8)
+    made.background = lambda hand: np.zeros((96, 96, 3), np.uint8)
 
     def touches(picture) -> bool:
         return bool((picture[[0, -1]] > 60).any() or (picture[:, [0, -1]] > 60).any())
@@ -94,6 +96,28 @@ def test_a_woven_place_repeats_itself():
     made = augmenter()
     woven = [likeness(made._woven(noise)) for _ in range(40)]
     assert likeness(noise) < 0.1 and np.median(woven) > 0.2, "a pattern larger than the frame cannot be told from noise"
+
+
+def test_a_place_like_the_hand_has_its_colour_and_keeps_its_own_shapes():
+    hand = replace(raised(), frame_rgb=np.full((64, 64, 3), (200, 120, 80), np.uint8))
+    blue = np.kron(np.indices((12, 12)).sum(axis=0) % 2, np.ones((8, 8)))[..., None] * (60, 90, 200)
+    made = augmenter()
+    places = [made._alike(blue.astype(np.uint8), hand) for _ in range(30)]
+    means = np.float32([place.mean(axis=(0, 1)) for place in places])
+    assert (means[:, 0] > means[:, 2]).mean() > 0.6, "blue has become skin, but for what of its own is left"
+    assert 0.5 < np.median(means.mean(axis=1)) / 133 < 1.6, "about as bright as the hand"
+    for place in places:
+        assert abs(np.corrcoef(place.sum(axis=2).ravel(), blue.sum(axis=2).ravel())[0, 1]) > 0.9
+
+
+def test_a_place_like_the_hand_is_one_like_some_hand_where_none_will_be_seen(monkeypatch):
+    grey = np.full((50, 50, 3), 90, np.uint8)
+    monkeypatch.setattr(augment, "PLACES", {"empty": 0, "places": 1, "drawn": 0})
+    monkeypatch.setattr(augment, "ALIKE", 1.0)
+    made = augmenter(places=[grey])
+    assert all(np.ptp(made.background().reshape(-1, 3).mean(axis=0)) < 2 for _ in range(5)), "nobody to be like"
+    made.rendered["gu"] = [replace(raised("gu"), frame_rgb=np.full((64, 64, 3), (200, 120, 80), np.uint8))]
+    assert all(np.ptp(made.background().reshape(-1, 3).mean(axis=0)) > 30 for _ in range(5))
 
 
 def test_someone_stands_in_some_of_the_places():
