@@ -60,7 +60,7 @@ class Scene:
 MIX = {"scene": 0.30, "cutout": 0.27, "rendered": 0.25, "nothing": 0.18}
 PLACES = {"empty": 0.35, "places": 0.40, "drawn": 0.25}  # shares of the backgrounds, likewise
 WOVEN = 0.15  # of the backgrounds are a pattern, as of a rug or a wallpaper
-ALIKE = 0.3  # of the backgrounds have the colours of skin, as wood, brick and red rugs have, or a warm lamp's whole room
+ALIKE = 0.3  # of the backgrounds in training have the colours of skin, as wood, brick and red rugs have, or a warm lamp's room
 SOMEONE = 0.4  # of the backgrounds have a rendered person in them: in front of a webcam there is nearly always one
 # The hand's share of the frame, along its longer side: from across the room to closer than close. Across the same room a fist
 # is smaller than a hand whose fingers are out.
@@ -81,6 +81,7 @@ class Augmenter:
         self.cutouts: dict[str, list[Cutout]] = {}
         self.rendered: dict[str, list[Cutout]] = {}
         self.empty: list[np.ndarray] = []  # photos of `none`, and parts of the others without a hand
+        self.alike = 0.0  # ALIKE while training: int8 is calibrated, and classes are centred, on what is seen more often
         self.places = places  # pictures of anything but hands
         self.people = people
         for photo, frame in zip(photos, frames):
@@ -192,7 +193,7 @@ class Augmenter:
                  else self._crop(pools[kind][self.rng.integers(len(pools[kind]))]))
         if self.rng.random() < WOVEN:
             place = self._woven(place)
-        if self.rng.random() < ALIKE and (hand := hand or self._any_cutout()):
+        if self.alike and self.rng.random() < self.alike and (hand := hand or self._any_cutout()):
             place = self._alike(place, hand)
         if len(self.people) and self.rng.random() < SOMEONE:
             place = self._with_person(place, self.people[self.rng.integers(len(self.people))])
@@ -240,7 +241,7 @@ class Augmenter:
     # --- batches ----------------------------------------------------------------------------------------------------
 
     def batches(self, batch_size: int, count: int) -> Iterator[Batch]:
-        """`count` batches, made one ahead in a thread (OpenCV and TensorFlow both let go of the interpreter lock)."""
+        """`count` batches to train on, made ahead in a thread (OpenCV and TensorFlow both let go of the interpreter lock)."""
         ready: queue.Queue = queue.Queue(maxsize=4)
         stop = threading.Event()
 
@@ -260,7 +261,9 @@ class Augmenter:
             except BaseException as error:  # handed to the consumer, which would otherwise wait for ever
                 put(error)
 
-        threading.Thread(target=work, daemon=True, name="augment").start()
+        self.alike = ALIKE
+        worker = threading.Thread(target=work, daemon=True, name="augment")
+        worker.start()
         try:
             for _ in range(count):
                 item = ready.get()
@@ -269,6 +272,8 @@ class Augmenter:
                 yield item
         finally:
             stop.set()
+            worker.join()
+            self.alike = 0.0
 
     def batch(self, batch_size: int) -> Batch:
         frames, labels, heat, has_heat = zip(*(self.sample() for _ in range(batch_size)))

@@ -113,11 +113,23 @@ def test_a_place_like_the_hand_has_its_colour_and_keeps_its_own_shapes():
 def test_a_place_like_the_hand_is_one_like_some_hand_where_none_will_be_seen(monkeypatch):
     grey = np.full((50, 50, 3), 90, np.uint8)
     monkeypatch.setattr(augment, "PLACES", {"empty": 0, "places": 1, "drawn": 0})
-    monkeypatch.setattr(augment, "ALIKE", 1.0)
     made = augmenter(places=[grey])
+    made.alike = 1.0
     assert all(np.ptp(made.background().reshape(-1, 3).mean(axis=0)) < 2 for _ in range(5)), "nobody to be like"
     made.rendered["gu"] = [replace(raised("gu"), frame_rgb=np.full((64, 64, 3), (200, 120, 80), np.uint8))]
     assert all(np.ptp(made.background().reshape(-1, 3).mean(axis=0)) > 30 for _ in range(5))
+
+
+def test_places_are_like_hands_in_training_alone(monkeypatch):
+    made = augmenter(mix={"nothing": 1.0})
+    asked = []
+    monkeypatch.setattr(made, "_any_cutout", lambda: asked.append(1))
+    made.batch(30)
+    assert not asked
+    assert len(list(made.batches(30, 1))) == 1 and asked
+    asked.clear()
+    made.batch(30)
+    assert not asked
 
 
 def test_someone_stands_in_some_of_the_places():
